@@ -1,0 +1,1 @@
+"""The command line: one function per verb, each a thin layer over the package."""

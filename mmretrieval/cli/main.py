@@ -1,0 +1,62 @@
+"""The ``mmretrieval`` command.
+
+Whatever the user can mend ends as one line on stderr and exit code 2; a bug shows its traceback. Verbs import what
+they need when they run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mmretrieval.cli.ask import search
+from mmretrieval.cli.demo import demo
+from mmretrieval.cli.index import index
+from mmretrieval.cli.learn import evaluate, train
+from mmretrieval.cli.machine import doctor, models
+from mmretrieval.cli.world import toyworld
+from mmretrieval.errors import MMRetrievalError
+
+app = typer.Typer(
+    name="mmretrieval",
+    help="Search video by what people say: train a model, index a collection, ask it by voice or keyboard.\n\n"
+    "New here? 'mmretrieval demo' does all of it on a little narrated world and tells you what to type next.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for verb in (demo, toyworld, train, evaluate, search, models, doctor):
+    app.command()(verb)
+app.add_typer(index, name="index")
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
+    if version:
+        from mmretrieval import __version__
+
+        typer.echo(f"mmretrieval {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and turn known errors into one line and exit code 2."""
+    try:
+        app()
+    except MMRetrievalError as error:
+        sys.exit(_complain(error))
+    except KeyboardInterrupt as error:
+        print(f"mmretrieval: {error or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _complain(error: MMRetrievalError) -> int:
+    print(f"mmretrieval: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

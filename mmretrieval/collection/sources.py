@@ -1,0 +1,120 @@
+"""What there is to index: files, folders and manifests become spans of videos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmretrieval.errors import CollectionError
+
+VIDEO_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"),
+    *(".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+SHORTEST = 1.0
+"""Seconds below which the rest of a video is joined to, or dropped after, its last window."""
+
+
+class Source(NamedTuple):
+    """One thing to index: a whole video, or the span of one that a manifest row names.
+
+    ``path`` is absolute; ``id``, ``start`` and ``end`` are None where nobody gave them.
+    """
+
+    path: str
+    id: str | None = None
+    start: float | None = None
+    end: float | None = None
+    metadata: dict[str, Any] = {}
+
+
+class SetAside(NamedTuple):
+    """Something that cannot be used, and why; ``start`` and ``end`` where only that part of a file is meant."""
+
+    path: str
+    reason: str
+    start: float | None = None
+    end: float | None = None
+
+
+def find_sources(paths: Sequence[str | Path]) -> tuple[list[Source], list[SetAside]]:
+    """Find every video under files, folders (recursively, hidden entries skipped) and ``.jsonl`` manifests.
+
+    A file that is named is taken whatever its suffix. The order is that of ``paths``, and by name inside a folder.
+
+    Returns:
+        What to index, and what was set aside on the way: broken manifest rows, names that are no text.
+
+    Raises:
+        CollectionError: A path does not exist, or there is no video in any of them.
+    """
+    found: list[Source] = []
+    aside: list[SetAside] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += [Source(_absolute(file)) for file in _walk(path)]
+        elif not path.exists():
+            raise CollectionError(f"no file or folder '{path}': give videos, folders of videos or .jsonl manifests")
+        elif path.suffix.lower() == ".jsonl":
+            rows, broken = _rows(path)
+            found += rows
+            aside += broken
+        else:
+            found.append(Source(_absolute(path)))
+    # Parquet and JSON hold text; a name that is no UTF-8 cannot be written down and found again
+    nameless = [source for source in found if not _is_text(source.path)]
+    aside += [SetAside(_printable(source.path), "its name is not valid UTF-8: rename it") for source in nameless]
+    found = [source for source in found if _is_text(source.path)]
+    if not found and not aside:
+        where = ", ".join(map(str, paths)) or "nothing"
+        raise CollectionError(f"no videos in {where}: known are {' '.join(VIDEO_SUFFIXES)}")
+    return found, aside
+
+
+def cut(duration: float, window: float) -> list[tuple[float, float]]:
+    """Cut a video of ``duration`` seconds into windows of ``window`` seconds, one after the other.
+
+    A video that is not longer than a window and ``SHORTEST`` stays whole; a last window shorter than ``SHORTEST`` is
+    dropped.
+    """
+    if duration <= window + SHORTEST:
+        return [(0.0, duration)]
+    count = int((duration - SHORTEST) / window) + 1
+    return [(number * window, min((number + 1) * window, duration)) for number in range(count)]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for current, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                yield Path(current, name)
+
+
+def _rows(path: Path) -> tuple[list[Source], list[SetAside]]:
+    from mmretrieval.data.manifest import read_manifest
+
+    manifest = read_manifest(path, on_bad="skip")
+    aside = [SetAside(f"{path}, line {line}", reason) for line, reason in manifest.set_aside]
+    rows = []
+    for sample in manifest.samples:
+        if sample.video is None:
+            continue
+        known = {"text": sample.text, "video_id": sample.video_id, "labels": list(sample.labels)}
+        metadata = {name: value for name, value in known.items() if value}
+        rows.append(Source(_absolute(sample.video), sample.id, sample.start, sample.end, metadata))
+    return rows, aside
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)
+
+
+def _is_text(path: str) -> bool:
+    return _printable(path) == path
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode()

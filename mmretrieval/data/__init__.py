@@ -1,0 +1,1 @@
+"""Manifests to batches: samples, the preprocessing of a model, data sets and the cache of decoded clips."""

@@ -1,0 +1,125 @@
+"""Samples as a torch data set that survives bad files, and its loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mmretrieval.data.cache import ClipCache
+from mmretrieval.data.manifest import Sample
+from mmretrieval.data.processor import Processor
+from mmretrieval.errors import MMRetrievalError
+from mmretrieval.types import Batch
+
+
+class Item(NamedTuple):
+    """One sample that could be read: its id and a tensor per modality."""
+
+    id: str
+    inputs: dict[str, Tensor]
+
+
+class Failure(NamedTuple):
+    """One sample that could not be read, and why."""
+
+    id: str
+    reason: str
+
+
+class LoadedBatch(NamedTuple):
+    """What a loader yields: the readable samples (None if there is not one), and the others with their reasons."""
+
+    batch: Batch | None
+    failures: list[Failure]
+
+
+class ClipDataset(torch.utils.data.Dataset):
+    """The samples of a manifest, read when they are asked for.
+
+    In training, which frames, which crop and which part of a recording are seen is a pure function of seed, epoch and
+    index: a run that is resumed in the middle of an epoch sees exactly what it would have seen.
+
+    Args:
+        samples: The samples.
+        processor: The preprocessing of the model.
+        modalities: Which modalities to read; every sample needs them all.
+        train: Draw frames and crops; False reads as evaluation does.
+        seed: Seed of the run.
+        cache: Decoded clips and recordings; samples that it does not hold are read from their files.
+        backend: The video reader for files.
+        on_bad: ``"skip"`` turns a bad file into a ``Failure``, ``"raise"`` lets its error out.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        processor: Processor,
+        modalities: Sequence[str],
+        train: bool = False,
+        seed: int = 0,
+        cache: ClipCache | None = None,
+        backend: str = "decord",
+        on_bad: str = "skip",
+    ):
+        if on_bad not in ("raise", "skip"):
+            raise ValueError(f"on_bad is '{on_bad}'; 'raise' and 'skip' are allowed")
+        self.samples = list(samples)
+        self.processor = processor
+        self.modalities = tuple(modalities)
+        self.train = train
+        self.seed = seed
+        self.cache = cache
+        self.backend = backend
+        self.on_bad = on_bad
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew for an epoch. Call it before making that epoch's loader: its workers hold copies of this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item | Failure:
+        sample = self.samples[index]
+        rng = np.random.default_rng([self.seed, self.epoch, index]) if self.train else None
+        try:
+            return Item(sample.id, self._read(sample, rng))
+        except MMRetrievalError as error:
+            if self.on_bad == "raise":
+                raise
+            return Failure(sample.id, str(error))
+
+    def collate(self, items: Sequence[Item | Failure]) -> LoadedBatch:
+        """Pad the samples that could be read to one batch and keep the reasons of the others."""
+        good = [item for item in items if isinstance(item, Item)]
+        failures = [item for item in items if isinstance(item, Failure)]
+        if not good:
+            return LoadedBatch(None, failures)
+        return LoadedBatch(self.processor.collate([item.id for item in good], [item.inputs for item in good]), failures)
+
+    def _read(self, sample: Sample, rng: np.random.Generator | None) -> dict[str, Tensor]:
+        held = {} if self.cache is None else self.cache.read(sample, self.processor, self.modalities, rng)
+        rest = [name for name in self.modalities if name not in held]
+        read = self.processor.sample(sample, rest, rng, self.backend) if rest else {}
+        return {name: held[name] if name in held else read[name] for name in self.modalities}
+
+
+def create_loader(dataset: ClipDataset, batches: Iterable[Sequence[int]], workers: int = 0) -> DataLoader:
+    """Load ``batches`` (lists of indices) in their order by ``workers`` processes; 0 loads in this one.
+
+    The loader yields ``LoadedBatch``.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=dataset.collate,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,148 @@
+"""Writing that either happens or does not: a reader sees what was there before or all of what is new."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmretrieval.errors import StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR}
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux' renameat2
+_HERE = -100  # AT_FDCWD
+
+
+def atomic_write(path: str | Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a crash at any instant, finds the old content or the new, never a part.
+
+    Text is written as UTF-8. Missing parent folders are made.
+
+    Raises:
+        StorageError: The disk is full or the place cannot be written; the old file is untouched, nothing is left.
+    """
+    path = Path(path)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    unfinished = _sibling(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        # after a success the name is gone; after any failure, Ctrl-C included, nothing may stay
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give an empty folder to fill; when the block ends well, it takes the place of ``path`` in one step.
+
+    ::
+
+        with atomic_folder("runs/demo/model") as unfinished:
+            (unfinished / "config.json").write_text(config)
+
+    A folder that was at ``path`` is replaced whole. When the block raises, it stays as it was.
+
+    Raises:
+        StorageError: The disk is full or the place cannot be written; the old folder is untouched, nothing is left.
+    """
+    path = Path(path)
+    unfinished = _sibling(path)
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        for current, _, names in os.walk(unfinished):
+            for name in names:
+                _sync_file(Path(current, name))
+            _sync_folder(Path(current))
+        _swap_in(unfinished, path)
+        _sync_folder(path.parent)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except Exception as error:
+        # safetensors and torch report a full disk as errors of their own, with the reason in the text only
+        if "No space left on device" not in str(error):
+            raise
+        raise storage_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def storage_error(path: str | Path, error: OSError) -> StorageError:
+    """Say in one line why ``path`` could not be written and what to do."""
+    if error.errno in _FULL:
+        reason = "the disk is full. Free some space and try again"
+    elif error.errno in _IN_THE_WAY:
+        reason = "a file stands where a folder is needed. Choose another place"
+    else:
+        reason = f"{(error.strerror or str(error)).lower()}. Choose another place or mend this one"
+    return StorageError(f"{path}: cannot be written: {reason}; what was there before is untouched.")
+
+
+def _sibling(path: Path) -> Path:
+    # in the same folder, hence on the same disk: only there is a rename one step
+    return path.parent / f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.unfinished"
+
+
+def _swap_in(new: Path, path: Path) -> None:
+    """Put folder ``new`` at ``path``; afterwards ``new`` holds the old folder, if there was one."""
+    if not os.path.lexists(path):
+        os.rename(new, path)
+    elif not _exchange(new, path):
+        # no exchange on this system: between these two renames, and only there, nothing lies at path
+        old = _sibling(path)
+        os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except OSError:
+            os.rename(old, path)
+            raise
+        os.rename(old, new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return renameat2(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # some systems do not open folders; the rename itself has happened
+    with suppress(OSError):
+        os.fsync(handle)
+    os.close(handle)

@@ -1,0 +1,1 @@
+"""Parts that networks share: masking, pooling, temporal mixing, heads."""

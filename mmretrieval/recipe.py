@@ -1,0 +1,303 @@
+"""Recipes: YAML that people write, checked key by key, with the line of every mistake.
+
+A recipe may ``include:`` another one, relative to itself, and then only states what differs. Values are overridden on
+the command line as ``section.key=value``. Recipes that ship with the package are found by their path below
+``recipes/``, with or without that prefix and ``.yaml``: ``toyworld/demo``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmretrieval.errors import RecipeError, did_you_mean
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0)]
+Path_ = str
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class DataSection(Section):
+    """Where the clips lie and how they are read."""
+
+    train: Path_
+    val: Path_
+    test: Path_ | None = None
+    modalities: list[Literal["video", "speech", "text"]] = ["video", "speech", "text"]
+    on_bad: Literal["skip", "raise"] = "skip"
+    workers: Annotated[int, Field(ge=0)] = 2
+    decoder: Literal["decord", "pyav"] = "decord"
+    cache: Path_ | None = None
+    """A folder in which decoded clips are kept after the first pass; null decodes the files again each time."""
+
+
+class BackboneSection(BaseModel):
+    """A backbone by name; every other key is an argument of its builder."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+
+class VideoSection(Section):
+    backbone: BackboneSection
+    frames: Positive = 8
+    size: Positive = 64
+    fps: Annotated[float, Field(gt=0)] | None = None
+    pool: Literal["mean", "max", "attention"] = "mean"
+
+
+class EncoderSection(BaseModel):
+    """An encoder by name; every other key is an argument of its builder."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+
+class SpeechSection(Section):
+    encoder: EncoderSection
+    mels: Positive = 40
+    max_seconds: Annotated[float, Field(gt=0)] = 20.0
+    pool: Literal["mean", "max", "attention"] = "mean"
+
+
+class TextSection(Section):
+    encoder: EncoderSection
+    vocab_size: Annotated[int, Field(ge=64)] = 1000
+    max_tokens: Positive = 64
+    pool: Literal["mean", "max", "attention"] = "mean"
+
+
+class CodebookSection(Section):
+    """The shared codebook; see ``EMACodebook``."""
+
+    size: Positive = 512
+    dim: Positive = 256
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    distance: Literal["l2", "sq_l2"] = "l2"
+    tau: Annotated[float, Field(gt=0)] = 1.0
+    revive_after: Positive = 100
+
+
+class ModelSection(Section):
+    dim: Positive = 512
+    similarity: Literal["cosine", "dot"] = "cosine"
+    head: Literal["glu", "gated"] = "glu"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    video: VideoSection | None = None
+    speech: SpeechSection | None = None
+    text: TextSection | None = None
+    codebook: CodebookSection | None = CodebookSection()
+
+
+class TrainingSection(Section):
+    epochs: Positive = 10
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Clips per step over all processes together: the negatives of every anchor."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Rate = 0.01
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of all steps over which the rate rises."""
+    clip_grad: Rate = 1.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto is bf16 where the machine computes it fast, fp32 elsewhere."""
+    codebook_start: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of all steps before the codebook is started by k-means; until then the model is the continuous one."""
+    evaluate_every: Positive = 1
+    """Epochs between evaluations of the validation set."""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+
+
+class Recipe(Section):
+    """A whole training run."""
+
+    output: Path_
+    seed: int = 0
+    data: DataSection
+    model: ModelSection
+    objective: dict[str, dict[str, Any]]
+    training: TrainingSection = TrainingSection()
+
+
+Origins = dict[tuple[str, ...], str]
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe, resolve its includes, apply ``section.key=value`` overrides and check every key.
+
+    Raises:
+        RecipeError: No such recipe, YAML that does not parse, an unknown key or a wrong value. The message has file,
+            line and the full name of the key.
+    """
+    values, origins = _read(find_recipe(path), seen=())
+    for override in overrides or []:
+        _apply_override(values, origins, override)
+    return check_recipe(values, origins)
+
+
+def check_recipe(values: dict, origins: Origins | None = None) -> Recipe:
+    """Turn plain values into a ``Recipe``; the first mistake becomes a ``RecipeError``."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(error.errors()[0], origins or {})) from None
+
+
+def find_recipe(path: str | Path) -> Path:
+    """Return the file of a recipe: a path as given, or the name of one that ships with the package."""
+    given = Path(path)
+    if given.is_file():
+        return given
+    name = given.with_suffix(".yaml") if given.suffix != ".yaml" else given
+    parts = name.parts[1:] if name.parts[:1] == ("recipes",) else name.parts
+    shipped = recipes_folder().joinpath(*parts)
+    if shipped.is_file():
+        return shipped
+    known = shipped_recipes()
+    raise RecipeError(
+        f"no recipe '{path}': it is neither a file nor one of the shipped recipes."
+        f"{did_you_mean('/'.join(parts).removesuffix('.yaml'), known)} Shipped: {', '.join(known)}."
+    )
+
+
+def recipes_folder() -> Path:
+    """Return the folder of the recipes that ship with the package: inside it, or beside it in a source tree."""
+    package = Path(__file__).parent
+    return package / "recipes" if (package / "recipes").is_dir() else package.parent / "recipes"
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes that ship with the package."""
+    folder = recipes_folder()
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the resolved recipe as YAML: every key with the value that was used."""
+    return yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict, Origins]:
+    if path.resolve() in seen:
+        raise RecipeError(f"{_show(path)} includes itself, by way of {', '.join(_show(p) for p in seen)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise RecipeError(f"{_show(path)}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{_show(path)}: a recipe is a mapping of sections, got {type(values).__name__}")
+    origins: Origins = {}
+    _locate(node, (), _show(path), origins)
+    parent = values.pop("include", None)
+    if parent is None:
+        return values, origins
+    base, base_origins = _read(_included(path, parent, origins), (*seen, path.resolve()))
+    return _merge(base, values), base_origins | origins
+
+
+def _included(path: Path, parent: Any, origins: Origins) -> Path:
+    file = path.parent / str(parent)
+    if not file.is_file():
+        raise RecipeError(f"{origins[('include',)]}: include: no file '{file}'")
+    return file
+
+
+def _locate(node: yaml.Node | None, key: tuple[str, ...], file: str, origins: Origins) -> None:
+    """Remember at which line of which file every key stands."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for name, value in node.value:
+        path = (*key, str(name.value))
+        origins[path] = f"{file}, line {name.start_mark.line + 1}"
+        _locate(value, path, file, origins)
+
+
+def _merge(base: dict, delta: dict) -> dict:
+    merged = dict(base)
+    for key, value in delta.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply_override(values: dict, origins: Origins, override: str) -> None:
+    key, equals, text = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise RecipeError(f"override '{override}' is not of the form section.key=value, e.g. training.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"override '{override}': the value is not valid YAML") from None
+    target = values
+    for name in path[:-1]:
+        if not isinstance(target.get(name), dict):
+            target[name] = {}
+        target = target[name]
+    target[path[-1]] = value
+    origins[path] = f"override '{override}'"
+
+
+def _explain(error: dict, origins: Origins) -> str:
+    path = tuple(str(part) for part in error["loc"])
+    where = _origin(path, origins)
+    name = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        known = _keys_of(path[:-1])
+        section = ".".join(path[:-1]) or "the recipe"
+        hint = did_you_mean(path[-1], known) or f" Its keys: {', '.join(sorted(known))}."
+        return f"{where}{section} has no key '{path[-1]}'.{hint}"
+    if error["type"] == "missing":
+        return f"{where}{name} is missing: {_describe(path)}"
+    return f"{where}{name}: got {error['input']!r}; {_lower_first(error['msg'])}"
+
+
+def _origin(path: tuple[str, ...], origins: Origins) -> str:
+    """Return "file, line n: " of a key, or of the nearest section around it."""
+    while path and path not in origins:
+        path = path[:-1]
+    return f"{origins[path]}: " if path else ""
+
+
+def _keys_of(path: tuple[str, ...]) -> list[str]:
+    section: Any = Recipe
+    for name in path:
+        field = section.model_fields.get(name)
+        section = next((t for t in _types(field.annotation) if issubclass(t, BaseModel)), None) if field else None
+        if section is None:
+            return []
+    return list(section.model_fields)
+
+
+def _types(annotation: Any) -> list[type]:
+    options = getattr(annotation, "__args__", (annotation,))
+    return [option for option in options if isinstance(option, type)]
+
+
+def _describe(path: tuple[str, ...]) -> str:
+    parents = {"output": "the folder of the run", "data.train": "a manifest", "data.val": "a manifest"}
+    return f"give {parents.get('.'.join(path), 'it a value')}"
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _show(path: Path) -> str:
+    """Return a recipe's path as people know it: below ``recipes/`` if it ships with the package."""
+    folder = recipes_folder()
+    return f"recipes/{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else str(path)

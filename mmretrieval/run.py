@@ -1,0 +1,280 @@
+"""One training run: a recipe in, a folder out.
+
+The folder holds ``recipe.yaml`` (resolved), ``environment.json``, ``log/`` (TensorBoard), ``checkpoint/`` (resume
+state), ``model/`` (the best model so far, for ``from_pretrained``), ``curves.png`` and ``report.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+import yaml
+
+from mmretrieval.data.cache import ClipCache
+from mmretrieval.data.dataset import ClipDataset, create_loader
+from mmretrieval.data.manifest import Sample, read_manifest
+from mmretrieval.data.sampler import EpochSampler
+from mmretrieval.environment import environment
+from mmretrieval.errors import ManifestError, RecipeError
+from mmretrieval.files import atomic_write
+from mmretrieval.media.tokens import Tokenizer
+from mmretrieval.model import RetrievalModel
+from mmretrieval.objectives import build_objective
+from mmretrieval.recipe import Recipe, dump_recipe
+from mmretrieval.training.curves import draw_curves
+from mmretrieval.training.loop import LoopSettings, fit
+from mmretrieval.training.optim import create_optimizer
+from mmretrieval.training.resume import Progress, load_checkpoint
+from mmretrieval.training.retrieval import RetrievalTask, evaluate_model
+
+MAY_DIFFER = {("output",), ("data", "workers"), ("data", "cache"), ("training", "checkpoint_minutes")}
+"""What may change between the parts of a resumed run without changing its result."""
+
+
+def train(recipe: Recipe, resume: bool = False) -> dict:
+    """Train the model of a recipe and return the report that is also written to ``report.json``.
+
+    Args:
+        recipe: The checked recipe.
+        resume: Go on from the checkpoint of an interrupted run in the same output.
+
+    Raises:
+        RecipeError: The output already holds a run, or a run of another recipe.
+        ManifestError: A manifest is missing, broken or has no usable clip.
+        Interrupted: Ctrl-C; the checkpoint is written and the message says how to go on.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    _share_cores()
+    # until the codebook is started its branch has no gradient
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(mixed_precision=mixed_precision(recipe.training.precision), kwargs_handlers=[ddp])
+    run = Path(recipe.output)
+    if accelerator.is_main_process:
+        _open_run(run, recipe, resume)
+    accelerator.wait_for_everyone()
+
+    samples = _usable(recipe.data.train, recipe)
+    validation = _usable(recipe.data.val, recipe)
+    torch.manual_seed(recipe.seed)
+    model = RetrievalModel.from_config(recipe.model.model_dump(), _vocabulary(recipe, samples))
+    module, optimizer = accelerator.prepare(
+        model, create_optimizer(model, recipe.training.lr, recipe.training.weight_decay)
+    )
+    sampler = EpochSampler(
+        len(samples), recipe.training.batch_size, recipe.seed, accelerator.process_index, accelerator.num_processes
+    )
+    cache = _cache(recipe, model, [*samples, *validation], accelerator)
+    task = RetrievalTask(
+        model,
+        module,
+        build_objective(recipe.objective),
+        samples,
+        partial(_loader, recipe, _dataset(recipe, model, validation, cache), len(validation)),
+        validation,
+        recipe.training.codebook_start,
+    )
+    progress = Progress()
+    if resume and (run / "checkpoint").is_dir():
+        progress = load_checkpoint(run / "checkpoint", model, optimizer)
+    train_set = _dataset(recipe, model, samples, cache, train=True)
+    with _Log(run, accelerator.is_main_process) as log:
+        fit(
+            task, module, optimizer, partial(_batches, train_set, sampler, recipe), _loop_settings(recipe, sampler),
+            progress, accelerator, run / "checkpoint", lambda report: model.save_pretrained(run / "model"), log.write,
+        )  # fmt: skip
+    return _finish(recipe, run, progress, accelerator)
+
+
+def _open_run(run: Path, recipe: Recipe, resume: bool) -> None:
+    """Write the resolved recipe and the environment, or check that the run to resume is of the same recipe."""
+    file = run / "recipe.yaml"
+    if file.is_file():
+        if not resume:
+            raise RecipeError(
+                f"{run} already holds a run: add --resume to go on with it, or choose another folder with output=…"
+            )
+        _same_recipe(file, recipe)
+    run.mkdir(parents=True, exist_ok=True)
+    atomic_write(file, dump_recipe(recipe))
+    atomic_write(run / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+
+def _same_recipe(file: Path, recipe: Recipe) -> None:
+    before, now = (_flatten(values) for values in (yaml.safe_load(file.read_text("utf-8")), recipe.model_dump()))
+    differing = [k for k in before | now if before.get(k) != now.get(k) and k not in MAY_DIFFER]
+    if differing:
+        key = differing[0]
+        raise RecipeError(
+            f"{file.parent} was trained with {'.'.join(key)}={before.get(key)}, this recipe says {now.get(key)}: "
+            "resume with the same recipe, or choose another folder with output=…"
+        )
+
+
+def _flatten(values: dict, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+    flat: dict[tuple[str, ...], object] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, (*key, name)) if isinstance(value, dict) else {(*key, name): value}
+    return flat
+
+
+def _usable(manifest: str, recipe: Recipe) -> list[Sample]:
+    samples = read_manifest(manifest, on_bad=recipe.data.on_bad).samples
+    return with_modalities(samples, recipe.data.modalities, manifest)
+
+
+def with_modalities(samples: list[Sample], modalities: Sequence[str], manifest: str | Path) -> list[Sample]:
+    """Return the samples that have every one of ``modalities``.
+
+    Raises:
+        ManifestError: There is none.
+    """
+    usable = [sample for sample in samples if all(getattr(sample, name) is not None for name in modalities)]
+    if not usable:
+        raise ManifestError(
+            f"{manifest}: none of its {len(samples)} clips has all of {', '.join(modalities)}: "
+            "add what is missing, or name fewer modalities"
+        )
+    return usable
+
+
+def _vocabulary(recipe: Recipe, samples: list[Sample]) -> Tokenizer | None:
+    if recipe.model.text is None:
+        return None
+    return Tokenizer.train([s.text for s in samples if s.text], recipe.model.text.vocab_size)
+
+
+def _share_cores() -> None:
+    """Give each process of this machine its share of the cores, unless OMP_NUM_THREADS already says how many."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
+def mixed_precision(wanted: str) -> str:
+    """Return accelerate's word for a recipe's precision.
+
+    ``auto`` is bf16 where the processor computes it fast: a recent GPU, or a CPU with AVX-512. On others bf16 is
+    emulated and up to seventy times slower than fp32.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        wanted = "bf16" if fast else "fp32"
+    return "bf16" if wanted == "bf16" else "no"
+
+
+def _cache(recipe: Recipe, model: RetrievalModel, samples: list[Sample], accelerator) -> ClipCache | None:
+    """Decode every clip once, if the recipe says where to keep them; other processes find the first one's work."""
+    if recipe.data.cache is None:
+        return None
+    with accelerator.main_process_first():
+        return ClipCache.build(recipe.data.cache, samples, model.processor, recipe.data.modalities)
+
+
+def _dataset(
+    recipe: Recipe, model: RetrievalModel, samples: list[Sample], cache: ClipCache | None = None, train: bool = False
+) -> ClipDataset:
+    data = recipe.data
+    return ClipDataset(
+        samples, model.processor, data.modalities, train, recipe.seed, cache, data.decoder, on_bad=data.on_bad
+    )
+
+
+def _batches(dataset: ClipDataset, sampler: EpochSampler, recipe: Recipe, epoch: int, start: int) -> Iterator:
+    dataset.set_epoch(epoch)
+    sampler.seek(epoch, start)
+    return iter(create_loader(dataset, sampler, recipe.data.workers))
+
+
+def _loader(recipe: Recipe, dataset: ClipDataset, count: int) -> Iterator:
+    return iter(create_loader(dataset, consecutive(count, 64), recipe.data.workers))
+
+
+def consecutive(count: int, size: int) -> list[list[int]]:
+    """Return the numbers below ``count`` in consecutive groups of ``size``."""
+    return [list(range(first, min(first + size, count))) for first in range(0, count, size)]
+
+
+def _loop_settings(recipe: Recipe, sampler: EpochSampler) -> LoopSettings:
+    training = recipe.training
+    return LoopSettings(
+        epochs=training.epochs,
+        batches_per_epoch=sampler.batches_per_epoch,
+        lr=training.lr,
+        schedule=training.schedule,
+        warmup=training.warmup,
+        clip_grad=training.clip_grad,
+        evaluate_every=training.evaluate_every,
+        checkpoint_seconds=60 * training.checkpoint_minutes,
+        seed=recipe.seed,
+    )
+
+
+def _finish(recipe: Recipe, run: Path, progress: Progress, accelerator) -> dict:
+    """Evaluate the best model on the test set (or the validation set) and write the report."""
+    if not accelerator.is_main_process:
+        return {}
+    split = recipe.data.test or recipe.data.val
+    model = RetrievalModel.from_pretrained(run / "model").to(accelerator.device)
+    samples = _usable(split, recipe)
+    result = evaluate_model(model, _loader(recipe, _dataset(recipe, model, samples), len(samples)), samples)
+    report = {
+        "retrieval": result["retrieval"],
+        "codes": result["codes"],
+        "evaluated_on": split,
+        "stages": {"train": round(progress.seconds, 1)},
+        "steps": progress.step,
+        "unreadable_clips": progress.failures,
+        "history": progress.history,
+        "losses": [round(loss, 6) for loss in progress.losses],
+        "environment": environment(),
+    }
+    atomic_write(run / "report.json", json.dumps(report, indent=2) + "\n")
+    draw_curves(progress, run / "curves.png")
+    return report
+
+
+class _Log:
+    """TensorBoard scalars of the main process."""
+
+    def __init__(self, run: Path, active: bool):
+        self.writer = None
+        if active:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(run / "log"))
+
+    def write(self, kind: str, scalars: dict, step: int) -> None:
+        if self.writer is not None:
+            for name, value in scalars.items():
+                self.writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+def evaluate_saved(model_folder: Path, manifest: Path, on_bad: str = "skip", workers: int = 2) -> dict:
+    """Evaluate a saved model on the clips of a manifest that have all of its modalities.
+
+    Returns:
+        ``retrieval``, ``codes``, ``summary``, ``score`` and ``failures``.
+
+    Raises:
+        ModelError: No such model.
+        ManifestError: No such manifest, or nothing usable in it.
+    """
+    model = RetrievalModel.from_pretrained(model_folder)
+    samples = with_modalities(read_manifest(manifest, on_bad=on_bad).samples, model.modalities, manifest)
+    dataset = ClipDataset(samples, model.processor, model.modalities, train=False, on_bad=on_bad)
+    return evaluate_model(model, create_loader(dataset, consecutive(len(samples), 64), workers), samples)

@@ -1,0 +1,1 @@
+from fakes import clips, collection, model  # noqa: F401

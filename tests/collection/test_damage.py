@@ -1,0 +1,210 @@
+"""Damage is noticed and named; an interrupted write leaves what was there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+
+import numpy as np
+import pytest
+from fakes import ColourModel, video
+
+from mmretrieval import files
+from mmretrieval.collection import Collection, generations, verify_collection
+from mmretrieval.errors import CollectionError, StorageError
+
+DATA = ["index-000001.faiss", "segments/segment-000001.parquet"]
+
+
+def flip(file, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1 << place % 8
+    file.write_bytes(content)
+
+
+def listing(folder) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize("name", [*DATA, "manifest.json"])
+def test_a_flipped_byte_anywhere_is_found_and_its_file_named(collection, name):
+    file = collection.folder / name
+    whole = file.read_bytes()
+    for place in random.Random(name).sample(range(len(whole)), 60):
+        flip(file, place)
+        assert [problem.file for problem in verify_collection(collection.folder)] == [name]
+        with pytest.raises(CollectionError):
+            Collection.open(collection.folder)
+        file.write_bytes(whole)
+    assert verify_collection(collection.folder) == []
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_opening_says_which_file_is_damaged_or_missing(collection, name):
+    file = collection.folder / name
+    flip(file, 20)
+    with pytest.raises(CollectionError) as caught:
+        Collection.open(collection.folder)
+    assert str(caught.value) == f"{file} is damaged (its checksum differs): restore it or build the collection again"
+    assert verify_collection(collection.folder) == [(name, "damaged: its checksum differs")]
+    file.unlink()
+    with pytest.raises(CollectionError) as caught:
+        Collection.open(collection.folder)
+    assert str(caught.value) == f"{file} is missing: restore it or build the collection again"
+    assert verify_collection(collection.folder) == [(name, "missing")]
+
+
+def test_a_shortened_file_is_named_with_its_size(collection):
+    file = collection.folder / DATA[0]
+    file.write_bytes(file.read_bytes()[:-4])
+    size = file.stat().st_size
+    assert verify_collection(collection.folder) == [(DATA[0], f"damaged: {size} bytes instead of {size + 4}")]
+
+
+def test_an_index_that_changes_after_opening_never_reaches_faiss(collection, monkeypatch):
+    opened = Collection.open(collection.folder)
+    flip(collection.folder / DATA[0], 60)
+    monkeypatch.setattr("mmretrieval.collection.collection.index_from_bytes", lambda data: pytest.fail("was read"))
+    with pytest.raises(CollectionError, match="is damaged"):
+        opened.nearest(collection.embeddings(), 1)
+
+
+def test_pages_carry_checksums_of_their_own(collection):
+    """Even where nobody compares the SHA-256, Parquet notices: place of a float in the embeddings."""
+    file = collection.folder / DATA[1]
+    flip(file, file.read_bytes().index(collection.embeddings().tobytes()) + 5)
+    with pytest.raises(OSError, match="(?i)crc"):
+        collection.embeddings()
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Let a write fail: the n-th call of what is named."""
+
+    def fail(target, name: str, error: BaseException, call: int = 1) -> None:
+        original, calls = getattr(target, name), []
+
+        def sometimes(*arguments, **options):
+            calls.append(arguments)
+            if len(calls) == call:
+                raise error
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(target, name, sometimes)
+
+    return fail
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3], ids=["segment", "index", "manifest"])
+def test_a_full_disk_while_adding_leaves_the_old_generation(collection, clips, failing, step):
+    video(clips / "two.mp4", "red", "blue")
+    before = listing(collection.folder)
+    failing(files.os, "fsync", FULL, 2 * step - 1)  # each file is synced, then its folder
+    with pytest.raises(StorageError, match="the disk is full"):
+        collection.add([clips], ColourModel())
+    assert listing(collection.folder) == before
+    assert collection.info()["generation"] == 1 and len(Collection.open(collection.folder)) == 3
+
+
+@pytest.mark.parametrize("step", [1, 2, 3], ids=["segment", "index", "manifest"])
+def test_a_full_disk_while_building_leaves_nothing(tmp_path, clips, failing, model, step):
+    failing(files.os, "fsync", FULL, 2 * step - 1)
+    made = tmp_path / "made"
+    with pytest.raises(StorageError) as caught:
+        Collection.build(made, [clips], model, "model")
+    file = made / [DATA[1], DATA[0], "manifest.json"][step - 1]
+    assert str(caught.value) == (
+        f"{file}: cannot be written: the disk is full. Free some space and try again; "
+        f"what was there before is untouched."
+    )
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("step", ["write_segment", "build_index", "live_table", "now"])
+def test_an_interruption_while_adding_leaves_the_old_generation(collection, clips, failing, step):
+    video(clips / "two.mp4", "red", "blue")
+    before = listing(collection.folder)
+    failing(generations, step, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        collection.add([clips], ColourModel())
+    assert listing(collection.folder) == before
+
+
+def test_an_interruption_after_the_manifest_keeps_the_new_generation(collection, clips, failing):
+    video(clips / "two.mp4", "red", "blue")
+    failing(generations, "_tidy", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        collection.add([clips], ColourModel())
+    assert len(Collection.open(collection.folder)) == 4
+
+
+def test_an_interruption_within_the_last_write_never_takes_files_of_the_new_generation(collection, clips, failing):
+    video(clips / "two.mp4", "red", "blue")
+    failing(files, "_sync_folder", KeyboardInterrupt(), 3)  # the manifest has been renamed into place by then
+    with pytest.raises(KeyboardInterrupt):
+        collection.add([clips], ColourModel())
+    reopened = Collection.open(collection.folder)
+    assert len(reopened) == 4 and reopened.verify() == []
+
+
+def test_an_interruption_while_decoding_writes_nothing(tmp_path, clips):
+    class Stopped(ColourModel):
+        def embed(self, modality, items):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Collection.build(tmp_path / "made", [clips], Stopped(), "model")
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_a_killed_addition_left_does_no_harm(collection, clips):
+    (collection.folder / "segments" / "segment-000002.parquet").write_bytes(b"half a seg")
+    (collection.folder / "index-000002.faiss").write_bytes(b"half")
+    (collection.folder / ".manifest.json.1-2.unfinished").write_bytes(b"{")
+    reopened = Collection.open(collection.folder)
+    assert len(reopened) == 3 and reopened.verify() == []
+    video(clips / "two.mp4", "red", "blue")
+    reopened.add([clips], ColourModel())
+    assert len(Collection.open(collection.folder)) == 4 and reopened.verify() == []
+    assert not list(collection.folder.glob(".*"))
+
+
+def test_only_the_last_two_indexes_are_kept(collection):
+    for moment in list(collection.moments):
+        collection.remove([moment.id])
+    assert collection.nearest(np.ones((1, 4), np.float32), 5)[0].shape == (1, 0)
+    files = sorted(file.name for file in collection.folder.glob("index-*"))
+    assert files == ["index-000003.faiss", "index-000004.faiss"]
+
+
+def test_a_reader_stays_with_its_generation_while_another_adds(collection, clips):
+    reader = Collection.open(collection.folder)
+    video(clips / "two.mp4", "red", "blue")
+    collection.add([clips], ColourModel())
+    assert len(reader.moments) == len(reader.embeddings()) == reader.index.ntotal == 3
+
+
+def test_two_writers_do_not_lose_each_others_work(collection, clips):
+    other = Collection.open(collection.folder)
+    video(clips / "two.mp4", "red", "blue")
+    collection.add([clips], ColourModel())
+    before = listing(collection.folder)
+    video(clips / "three.mp4", "blue", "green")
+    with pytest.raises(CollectionError) as caught:
+        other.add([clips], ColourModel())
+    assert str(caught.value) == (f"{collection.folder} was changed by another process meanwhile: run the command again")
+    assert listing(collection.folder) == before
+
+
+def test_a_place_that_cannot_be_written(tmp_path, clips, model):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError) as caught:
+        Collection.build(tmp_path / "file" / "made", [clips], model, "model")
+    assert str(caught.value) == (
+        f"{tmp_path}/file/made: cannot be written: not a directory. Choose another place or mend this one; "
+        f"what was there before is untouched."
+    )

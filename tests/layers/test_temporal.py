@@ -1,0 +1,103 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mmretrieval.layers.temporal import TemporalAggregation, TemporalShift
+
+B, T, C, H, W = 2, 5, 16, 3, 4
+
+
+def frames(requires_grad=False):
+    values = torch.randn(B * T, C, H, W, generator=torch.Generator().manual_seed(0))
+    return values.contiguous(memory_format=torch.channels_last).requires_grad_(requires_grad)
+
+
+def slow_shift(values, unidirectional):
+    clip = values.view(B, T, C, H, W)
+    out = torch.zeros_like(clip)
+    fold = C // 8
+    for t in range(T):
+        for c in range(C):
+            backward, forward = (0, fold) if unidirectional else (fold, 2 * fold)
+            source = t + 1 if c < backward else t - 1 if c < forward else t
+            if 0 <= source < T:
+                out[:, t, c] = clip[:, source, c]
+    return out.view_as(values)
+
+
+@pytest.mark.parametrize("unidirectional", [False, True])
+def test_shift_equals_a_loop_and_sends_the_gradient_back(unidirectional):
+    values = frames(requires_grad=True)
+    shifted = TemporalShift(unidirectional=unidirectional)(values, T)
+    assert torch.equal(shifted, slow_shift(values, unidirectional))
+    assert shifted.is_contiguous(memory_format=torch.channels_last)
+    weights = torch.randn_like(shifted)
+    (gradient,) = torch.autograd.grad((shifted * weights).sum(), values)
+    reference = values.detach().requires_grad_()
+    (expected,) = torch.autograd.grad((slow_shift(reference, unidirectional) * weights).sum(), reference)
+    assert torch.equal(gradient, expected)
+
+
+def test_shifting_a_clip_of_one_frame_leaves_zeros():
+    values = torch.ones(3, 8, 2, 2)
+    shifted = TemporalShift()(values, 1)
+    assert not shifted[:, :2].any()
+    assert (shifted[:, 2:] == 1).all()
+
+
+def test_a_unidirectional_shift_never_sees_the_future():
+    values = frames()
+    changed = values.clone()
+    changed.view(B, T, C, H, W)[:, 3:] += 1
+    shift = TemporalShift(unidirectional=True)
+    before, after = (shift(x, T).view(B, T, C, H, W)[:, :3] for x in (values, changed))
+    assert torch.equal(before, after)
+
+
+def published_tam(module, values, method):
+    """Three depth-wise convolutions, pad, stack and sum or maximum, then ReLU (arXiv 2010.11757)."""
+    clip = values.view(B, T, C, H, W)
+    zero = torch.zeros_like(clip[:, :1])
+    previous = module.prev_se.fc1(torch.cat([zero, clip[:, :-1]], 1).flatten(0, 1))
+    current = module.curr_se.fc1(clip.flatten(0, 1))
+    following = module.next_se.fc1(torch.cat([clip[:, 1:], zero], 1).flatten(0, 1))
+    stacked = torch.stack([previous, current, following])
+    return (stacked.sum(0) if method == "sum" else stacked.amax(0)).relu()
+
+
+@pytest.mark.parametrize("method", ["sum", "max"])
+def test_aggregation_equals_the_published_formulation_with_gradients(method):
+    torch.manual_seed(0)
+    module, values = TemporalAggregation(C, method), frames(requires_grad=True)
+    fused, published = module(values, T), published_tam(module, values, method)
+    assert torch.allclose(fused, published, atol=1e-6)
+    assert fused.is_contiguous(memory_format=torch.channels_last)
+    weights = torch.randn_like(fused)
+    inputs = [values, *module.parameters()]
+    for one, other in zip(
+        torch.autograd.grad((fused * weights).sum(), inputs),
+        torch.autograd.grad((published * weights).sum(), inputs),
+    ):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_aggregation_is_a_depthwise_convolution_from_past_to_future():
+    torch.manual_seed(0)
+    module, values = TemporalAggregation(C), frames()
+    kernel = torch.stack([part.scale() for part in (module.prev_se, module.curr_se, module.next_se)], 1)
+    clip = values.view(B, T, C, H, W).transpose(1, 2)
+    expected = F.conv3d(clip, kernel.view(C, 1, 3, 1, 1), padding=(1, 0, 0), groups=C).relu()
+    assert torch.allclose(module(values, T), expected.transpose(1, 2).flatten(0, 1), atol=1e-6)
+
+
+def test_aggregation_keeps_the_published_names():
+    names = list(TemporalAggregation(4).state_dict())
+    assert names == ["prev_se.fc1.weight", "next_se.fc1.weight", "curr_se.fc1.weight"]
+    assert isinstance(TemporalAggregation(4).prev_se.fc1, nn.Conv2d)
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError) as error:
+        TemporalAggregation(4, "mean")
+    assert str(error.value) == "temporal aggregation method 'mean' is unknown: use 'sum' or 'max'"
