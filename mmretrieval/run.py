@@ -48,16 +48,10 @@ def train(recipe: Recipe, resume: bool = False) -> dict:
         ManifestError: A manifest is missing, broken or has no usable clip.
         Interrupted: Ctrl-C; the checkpoint is written and the message says how to go on.
     """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
     _share_cores()
-    # until the codebook is started its branch has no gradient
-    ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(mixed_precision=mixed_precision(recipe.training.precision), kwargs_handlers=[ddp])
+    accelerator = _accelerator(recipe.training.precision)
     run = Path(recipe.output)
-    if accelerator.is_main_process:
-        _open_run(run, recipe, resume)
-    accelerator.wait_for_everyone()
+    _check_run(run, recipe, resume)
 
     samples = _usable(recipe.data.train, recipe)
     validation = _usable(recipe.data.val, recipe)
@@ -69,11 +63,12 @@ def train(recipe: Recipe, resume: bool = False) -> dict:
     sampler = EpochSampler(
         len(samples), recipe.training.batch_size, recipe.seed, accelerator.process_index, accelerator.num_processes
     )
+    objective = build_objective(recipe.objective)
     cache = _cache(recipe, model, [*samples, *validation], accelerator)
     task = RetrievalTask(
         model,
         module,
-        build_objective(recipe.objective),
+        objective,
         samples,
         partial(_loader, recipe, _dataset(recipe, model, validation, cache), len(validation)),
         validation,
@@ -83,6 +78,9 @@ def train(recipe: Recipe, resume: bool = False) -> dict:
     if resume and (run / "checkpoint").is_dir():
         progress = load_checkpoint(run / "checkpoint", model, optimizer)
     train_set = _dataset(recipe, model, samples, cache, train=True)
+    if accelerator.is_main_process:
+        _open_run(run, recipe)
+    accelerator.wait_for_everyone()
     with _Log(run, accelerator.is_main_process) as log:
         fit(
             task, module, optimizer, partial(_batches, train_set, sampler, recipe), _loop_settings(recipe, sampler),
@@ -91,17 +89,20 @@ def train(recipe: Recipe, resume: bool = False) -> dict:
     return _finish(recipe, run, progress, accelerator)
 
 
-def _open_run(run: Path, recipe: Recipe, resume: bool) -> None:
-    """Write the resolved recipe and the environment, or check that the run to resume is of the same recipe."""
-    file = run / "recipe.yaml"
-    if file.is_file():
-        if not resume:
-            raise RecipeError(
-                f"{run} already holds a run: add --resume to go on with it, or choose another folder with output=…"
-            )
-        _same_recipe(file, recipe)
-    run.mkdir(parents=True, exist_ok=True)
-    atomic_write(file, dump_recipe(recipe))
+def _check_run(run: Path, recipe: Recipe, resume: bool) -> None:
+    """Refuse an output that holds another run, before anything is written."""
+    if not (run / "recipe.yaml").is_file():
+        return
+    if not resume:
+        raise RecipeError(
+            f"{run} already holds a run: add --resume to go on with it, or choose another folder with output=…"
+        )
+    _same_recipe(run / "recipe.yaml", recipe)
+
+
+def _open_run(run: Path, recipe: Recipe) -> None:
+    """Write the resolved recipe and the environment."""
+    atomic_write(run / "recipe.yaml", dump_recipe(recipe))
     atomic_write(run / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
 
@@ -147,6 +148,18 @@ def _vocabulary(recipe: Recipe, samples: list[Sample]) -> Tokenizer | None:
     if recipe.model.text is None:
         return None
     return Tokenizer.train([s.text for s in samples if s.text], recipe.model.text.vocab_size)
+
+
+def _accelerator(precision: str):
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    # without a GPU accelerate overlooks the processes that torchrun has started, unless it is told to use the CPU
+    several_on_cpu = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available()
+    # until the codebook is started its branch has no gradient
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(
+        cpu=several_on_cpu, mixed_precision=mixed_precision(precision), kwargs_handlers=[ddp]
+    )
 
 
 def _share_cores() -> None:

@@ -139,9 +139,8 @@ def test_full_disk_while_filling_a_folder(tmp_path, error):
 
 def test_really_full_device_is_reported(tmp_path):
     folder = tmp_path / "model"
-    with pytest.raises(StorageError) as caught, atomic_folder(folder):
-        with open("/dev/full", "w") as file:
-            file.write("x")
+    with pytest.raises(StorageError) as caught, atomic_folder(folder), open("/dev/full", "w") as file:
+        file.write("x")
     assert str(caught.value) == f"{folder}: {FULL}"
     assert names(tmp_path) == []
 

@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -196,3 +198,22 @@ def test_codes_do_not_depend_on_dropout_noise_between_runs(recipe):
 
 
 GOLDEN = [0.0, 0.0, 0.0]
+
+
+def test_two_processes_share_every_batch(recipe, world, tmp_path):
+    """torchrun with two gloo processes: the same batches, the same first loss, one report."""
+    alone = train(recipe("model.dropout=0", out="alone"))
+    file = write_recipe(tmp_path, world, tmp_path / "together")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    finished = subprocess.run(
+        [*launch, "-m", "mmretrieval.cli.main", "train", str(file), "model.dropout=0"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr
+    together = json.loads((tmp_path / "together/report.json").read_text())
+    assert together["steps"] == alone["steps"] == 9
+    # batch statistics of normalisation are per process, all else is that of one process
+    np.testing.assert_allclose(together["losses"], alone["losses"], rtol=0.15)
+    assert together["codes"]["used"] > 0

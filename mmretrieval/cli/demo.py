@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-CLIPS, QUICK_CLIPS = 5000, 1500
+CLIPS, RECIPE = 5000, "toyworld/demo"
+QUICK_CLIPS, QUICK_RECIPE = 1500, "toyworld/quick"
 
 
 def demo(
@@ -31,7 +32,7 @@ def demo(
 
         build(world, clips=QUICK_CLIPS if quick else CLIPS, seed=seed)
     with _stage("2/4 training and evaluation", "train", stages):
-        report = _train("toyworld/quick" if quick else "toyworld/demo", world, run, seed)
+        report = _train(QUICK_RECIPE if quick else RECIPE, world, run, seed)
         typer.echo(format_report(report["retrieval"]))
         typer.echo(_codes_line(report["codes"]))
     with _stage("3/4 collection of the test clips", "index", stages):

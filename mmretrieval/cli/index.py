@@ -20,7 +20,7 @@ def build(
     collection: Folder,
     sources: Sources,
     model: Annotated[Path, typer.Option(help="The saved model that embeds the videos.")],
-    window: Annotated[float, typer.Option(min=0.5, help="Seconds of a moment.")] = 3.0,
+    window: Annotated[float, typer.Option(min=1.0, help="Seconds of a moment.")] = 3.0,
     on_bad: Annotated[str, typer.Option(help="Broken files: skip (and list them) or raise.")] = "skip",
 ) -> None:
     """Embed videos and make them searchable; given again, it embeds only what is new.
@@ -41,7 +41,7 @@ def add(
     collection: Folder,
     sources: Sources,
     model: Annotated[Path | None, typer.Option(help="The model, if it has moved since indexing.")] = None,
-    window: Annotated[float, typer.Option(min=0.5, help="Seconds of a moment.")] = 3.0,
+    window: Annotated[float, typer.Option(min=1.0, help="Seconds of a moment.")] = 3.0,
     on_bad: Annotated[str, typer.Option(help="Broken files: skip (and list them) or raise.")] = "skip",
 ) -> None:
     """Add videos to a collection with the model that made it."""

@@ -22,7 +22,7 @@ def toyworld(
     from mmretrieval.toyworld.corpus import build
 
     summary = build(out, clips=clips, seed=seed, long=long, workers=workers)
-    counts = ", ".join(f"{summary["splits"][split]} {split}" for split in ("train", "val", "test"))
+    counts = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
     typer.echo(f"{out}: {counts} clips{f', {long} long videos' if long else ''}")
     typer.echo(f"Train on it: mmretrieval train toyworld/base data.train={out}/train.jsonl data.val={out}/val.jsonl "
                f"data.test={out}/test.jsonl")  # fmt: skip

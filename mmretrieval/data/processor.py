@@ -190,9 +190,11 @@ class Processor:
             ModelError: A key or value that this version does not know, or a vocabulary that is missing.
         """
         kinds = {"clip": ClipSpec, "speech": SpeechSpec, "text": TextSpec}
+        if unknown := [name for name in config if name not in kinds]:
+            raise ModelError(f"the preprocessing cannot be rebuilt: unknown section '{unknown[0]}'")
         try:
             specs = {name: kinds[name](**_tuples(values)) for name, values in config.items()}
-        except (KeyError, TypeError) as error:
+        except TypeError as error:
             raise ModelError(f"the preprocessing cannot be rebuilt: {error}") from None
         return cls(**specs, tokenizer=None if tokenizer_json is None else Tokenizer.from_json(tokenizer_json))
 

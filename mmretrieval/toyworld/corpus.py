@@ -93,7 +93,11 @@ def _existing(out: Path, clips: int, seed: int, long: int) -> dict[str, Any] | N
     Raises:
         ManifestError: Something else is there.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise ManifestError(f"{out}: is a file. Give the name of a new or an empty folder.")
+    if not any(out.iterdir()):
         return None
     try:
         world = json.loads((out / "world.json").read_text())

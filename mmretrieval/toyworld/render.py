@@ -28,6 +28,7 @@ def render(scene: Scene) -> tuple[np.ndarray, list[list[Box]]]:
         where something in front of it covers a part; it is cut at the frame's edge.
     """
     cover = paint_setting(scene.setting, scene.look).cover
+    gains = [min(255, round(value * gain)) for gain in scene.light for value in range(256)]
     frames = np.empty((scene.frames, SIZE, SIZE, 3), np.uint8)
     boxes: list[list[Box]] = [[] for _ in scene.things]
     for t, (cx, cy) in enumerate(scene.camera):
@@ -38,10 +39,8 @@ def render(scene: Scene) -> tuple[np.ndarray, list[list[Box]]]:
             track.append(_paste(canvas, thing, t / max(scene.frames - 1, 1), (cx, cy)))
         if scene.cover is not None:
             canvas.paste(cover, (scene.cover - cover.width // 2 - round(1.3 * cx), SIZE + 6 - cover.height - cy), cover)
-        frames[t] = np.asarray(canvas)
-    gains = [min(255, round(value * gain)) for gain in scene.light for value in range(256)]
-    lit = Image.fromarray(frames.reshape(-1, SIZE, 3)).point(gains)  # all frames at once, as one tall picture
-    return np.asarray(lit).reshape(frames.shape), boxes
+        frames[t] = np.asarray(canvas.point(gains))
+    return frames, boxes
 
 
 def _paste(canvas: Image.Image, thing: Thing, moment: float, camera: tuple[int, int]) -> Box:

@@ -243,7 +243,7 @@ def _linked(rng: np.random.Generator, action: str, kinds: list[str], colours: li
         first = (target[0] + radius * math.cos(angle), target[1] + radius * math.sin(angle))
         course, other_course = Course(first, target, radius, way), Course(target, target)
     else:  # chase: both run, the one behind the other
-        gap, half = touching + float(rng.uniform(2, 8)), float(rng.uniform(20, 30))
+        gap, half = touching + float(rng.uniform(2, 8)), float(rng.uniform(26, 34))
         back = 64 - way * gap / 2
         course = Course((back - way * half, y), (back + way * half, y))
         other_course = Course((back + way * (gap - half), y), (back + way * (gap + half), y))

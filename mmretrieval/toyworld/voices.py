@@ -21,14 +21,24 @@ from mmretrieval.errors import DependencyError
 
 SAMPLE_RATE = 16_000
 
-ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
+ACCENTS = {
+    "en-us": "gmw/en-US",
+    "en-gb": "gmw/en",
+    "en-gb-scotland": "gmw/en-GB-scotland",
+    "en-gb-x-rp": "gmw/en-GB-x-rp",
+    "en-029": "gmw/en-029",
+    "en-gb-x-gbclan": "gmw/en-GB-x-gbclan",
+    "en-gb-x-gbcwmd": "gmw/en-GB-x-gbcwmd",
+    "en-us-nyc": "gmw/en-US-nyc",
+}
+"""Accents, and their files in espeak's data: found by its file, a voice loads without a search through all languages."""
 SEEN_SPEAKERS = ("m1", "m2", "m3", "m5", "m6", "m7", "f1", "f2", "f4", "Andy", "Annie", "Michael")
 UNSEEN_SPEAKERS = ("m4", "m8", "f3", "f5", "linda", "Lee")
 
 SEEN_VOICES = tuple(f"{accent}+{speaker}" for i, accent in enumerate(ACCENTS) for speaker in SEEN_SPEAKERS[i % 2 :: 2])
 """Voices of all splits."""
 UNSEEN_VOICES = tuple(
-    f"{ACCENTS[(2 * i + j) % len(ACCENTS)]}+{speaker}" for i, speaker in enumerate(UNSEEN_SPEAKERS) for j in (0, 3)
+    f"{list(ACCENTS)[(2 * i + j) % len(ACCENTS)]}+{speaker}" for i, speaker in enumerate(UNSEEN_SPEAKERS) for j in (0, 3)
 )
 """Voices of the test split only: neither they nor their speakers are heard in training."""
 
@@ -40,7 +50,7 @@ class Narration:
     """How a caption is spoken.
 
     Attributes:
-        voice: Accent and speaker, in espeak's spelling.
+        voice: Accent and speaker (espeak's voice and variant), joined by a plus sign.
         rate: Words per minute.
         pitch: 0–99, 50 = the speaker's own.
         pitch_range: Liveliness, 0–99, 50 = the speaker's own.
@@ -219,7 +229,8 @@ def _speak(text: str, narration: Narration) -> tuple[np.ndarray, int, dict[int, 
             )
         library.espeak_SetSynthCallback(collect)
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        if library.espeak_SetVoiceByName(narration.voice.encode()):
+        accent, _, speaker = narration.voice.partition("+")
+        if library.espeak_SetVoiceByName(f"{ACCENTS.get(accent, accent)}+{speaker}".encode()):
             raise DependencyError(
                 f"this espeak-ng has no voice '{narration.voice}'. "
                 "Install the one mmretrieval was made with: pip install 'mmretrieval[demo]'"

@@ -205,6 +205,6 @@ def test_a_place_that_cannot_be_written(tmp_path, clips, model):
     with pytest.raises(StorageError) as caught:
         Collection.build(tmp_path / "file" / "made", [clips], model, "model")
     assert str(caught.value) == (
-        f"{tmp_path}/file/made: cannot be written: not a directory. Choose another place or mend this one; "
+        f"{tmp_path}/file/made: cannot be written: a file stands where a folder is needed. Choose another place; "
         f"what was there before is untouched."
     )

@@ -23,7 +23,7 @@ def test_words_are_single_tokens_and_come_back(tokenizer):
 
 def test_special_tokens_have_fixed_numbers(tokenizer):
     assert (tokenizer.pad_id, tokenizer.unknown_id) == (0, 1)
-    assert tokenizer.encode("жук") [1:] == [1, 1, 1]
+    assert tokenizer.encode("жук")[1:] == [1, 1, 1]
 
 
 def test_typos_fall_into_known_letters(tokenizer):

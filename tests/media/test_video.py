@@ -10,24 +10,24 @@ from mmretrieval.media.video import BACKENDS, open_video
 VARIABLE = np.cumsum([0, *np.random.default_rng(0).uniform(0.02, 0.15, 39)])
 
 KINDS = {
-    "constant rate": dict(name="a.mp4"),
-    "variable rate": dict(name="a.mp4", times=VARIABLE),
-    "odd size": dict(name="a.mp4", shape=(93, 127), pixels="yuv444p"),
-    "odd size, halved chroma": dict(name="a.webm", shape=(93, 127), codec="libvpx-vp9", options={"g": "12"}),
-    "rotated left": dict(name="a.mp4", rotation=90),
-    "upside down": dict(name="a.mp4", rotation=180),
-    "rotated right": dict(name="a.mp4", rotation=-90),
-    "many key frames": dict(name="a.mp4", options={"g": "6"}),
-    "open groups": dict(name="a.mp4", options={"x264-params": "keyint=12:open-gop=1:bframes=3:scenecut=0"}),
-    "MPEG-4 part 2": dict(name="a.mp4", codec="mpeg4", options={"g": "12", "bf": "2"}),
-    "starts late": dict(name="a.mp4", first=8),
-    "starts before zero": dict(name="a.mp4", first=-20, options={"g": "12"}),
-    "matroska": dict(name="a.mkv", options={"g": "12"}),
-    "avi without times": dict(name="a.avi", options={"g": "12"}),
-    "mpeg program": dict(name="a.mpg", codec="mpeg2video"),
-    "flash": dict(name="a.flv", options={"g": "12"}),
-    "motion jpeg": dict(name="a.mov", codec="mjpeg", pixels="yuvj420p"),
-    "AV1": dict(name="a.mp4", codec="libsvtav1", options={"g": "12", "preset": "12"}),
+    "constant rate": {"name": "a.mp4"},
+    "variable rate": {"name": "a.mp4", "times": VARIABLE},
+    "odd size": {"name": "a.mp4", "shape": (93, 127), "pixels": "yuv444p"},
+    "odd size, halved chroma": {"name": "a.webm", "shape": (93, 127), "codec": "libvpx-vp9", "options": {"g": "12"}},
+    "rotated left": {"name": "a.mp4", "rotation": 90},
+    "upside down": {"name": "a.mp4", "rotation": 180},
+    "rotated right": {"name": "a.mp4", "rotation": -90},
+    "many key frames": {"name": "a.mp4", "options": {"g": "6"}},
+    "open groups": {"name": "a.mp4", "options": {"x264-params": "keyint=12:open-gop=1:bframes=3:scenecut=0"}},
+    "MPEG-4 part 2": {"name": "a.mp4", "codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
+    "starts late": {"name": "a.mp4", "first": 8},
+    "starts before zero": {"name": "a.mp4", "first": -20, "options": {"g": "12"}},
+    "matroska": {"name": "a.mkv", "options": {"g": "12"}},
+    "avi without times": {"name": "a.avi", "options": {"g": "12"}},
+    "mpeg program": {"name": "a.mpg", "codec": "mpeg2video"},
+    "flash": {"name": "a.flv", "options": {"g": "12"}},
+    "motion jpeg": {"name": "a.mov", "codec": "mjpeg", "pixels": "yuvj420p"},
+    "AV1": {"name": "a.mp4", "codec": "libsvtav1", "options": {"g": "12", "preset": "12"}},
 }
 
 
@@ -123,6 +123,11 @@ class TestBadFiles:
             f"{path}: is not a video, or is damaged (invalid data found when processing input)."
         )
 
+    def test_text_that_ffmpeg_would_play(self, tmp_path, backend):
+        path = tmp_path / "notes.txt"
+        path.write_text("not a video\n" * 50)
+        assert self.message(path, backend) == f"{path}: is not a video."
+
     def test_cut_off_before_its_index(self, tmp_path, backend):
         path = write_video(tmp_path / "a.mp4", pictures(20, 64, 64))
         path.write_bytes(path.read_bytes()[:2000])
@@ -163,7 +168,7 @@ def test_the_good_part_of_a_cut_off_file_is_read_by_pyav(tmp_path):
         video.read(range(len(video.times)))
     last = len(video.times) - 1
     assert str(caught.value) == (
-        f"{path}: none of frames 0–{last} can be decoded: the file is damaged. Replace it or leave it out."
+        f"{path}: frames 0–{last} cannot all be decoded: the file is damaged. Replace it or leave it out."
     )
 
 

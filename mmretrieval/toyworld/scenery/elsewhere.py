@@ -72,6 +72,7 @@ def room(rng: np.random.Generator) -> Scenery:
     draw.rectangle((x - 3, 70, x + 47, 76), fill=(250, 246, 238))
     draw.line((x + 22, 26, x + 22, 70), fill=(250, 246, 238), width=2)
     draw.line((x, 48, x + 44, 48), fill=(250, 246, 238), width=2)
+    image = to_image(np.asarray(image) + grain(rng, WIDE, (80, 40), 7))  # plaster and wood
     at = (x + 88) % 150 + 10 - MARGIN
     clocks = []
     for swing in (-5, -3, 0, 3, 5, 3, 0, -3):

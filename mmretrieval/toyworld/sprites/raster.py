@@ -13,6 +13,9 @@ from mmretrieval.toyworld.vocabulary import COLOURS
 
 DRAWINGS = {**creatures.DRAWINGS, **objects.DRAWINGS}
 
+OUTLINE = 3
+"""Width of the outline in pixels of the master drawing."""
+
 TURN_STEP = 6
 """Sprites are turned in steps of so many degrees."""
 
@@ -30,10 +33,13 @@ def _master(kind: str, colour: str) -> Image.Image:
     pen = Pen(COLOURS[colour])
     DRAWINGS[kind](pen)
     drawing = pen.image.reduce(FINER)
-    bordered = Image.new("RGBA", (MASTER + 8, MASTER + 8))
-    bordered.paste(drawing, (4, 4))
+    bordered = Image.new("RGBA", (MASTER + 2 * OUTLINE, MASTER + 2 * OUTLINE))
+    bordered.paste(drawing, (OUTLINE, OUTLINE))
     outline = Image.new("RGBA", bordered.size, (206, 206, 214) if colour == "black" else (26, 26, 34))
-    outline.putalpha(bordered.getchannel("A").filter(ImageFilter.MaxFilter(7)))
+    grown = bordered.getchannel("A")
+    for _ in range(OUTLINE):
+        grown = grown.filter(ImageFilter.MaxFilter(3))
+    outline.putalpha(grown)
     outline.alpha_composite(bordered)
     return outline.crop(outline.getbbox())
 
