@@ -185,7 +185,7 @@ def _act(rng: np.random.Generator, action: str, size: int, centre: tuple[float, 
 
 
 def _alone(rng: np.random.Generator, action: str, kind: str, colour: str) -> Thing:
-    size = int(rng.integers(52, 74) if action in ("grow", "shrink") else rng.integers(36, 60))
+    size = int(rng.integers(54, 76) if action in ("grow", "shrink") else rng.integers(40, 64))
     if action in ("move_left", "move_right"):
         centre, reach = (64 + rng.uniform(-6, 6), rng.uniform(44, 94)), (rng.uniform(28, 42), 0.0)
     elif action in ("rise", "fall"):
@@ -206,7 +206,7 @@ def _side_by_side(rng: np.random.Generator, action: str, kinds: list[str], colou
     things = []
     for i, (act, role) in enumerate(((action, "main"), (second, "other"))):
         sign = -1 if first_half == (i == 0) else 1
-        size = int(rng.integers(40, 56) if act in ("grow", "shrink") else rng.integers(30, 44))
+        size = int(rng.integers(44, 58) if act in ("grow", "shrink") else rng.integers(34, 50))
         if rows:
             centre, reach = (64 + rng.uniform(-8, 8), 66 + sign * rng.uniform(27, 32)), (rng.uniform(26, 40), 14.0)
         else:
@@ -223,12 +223,12 @@ def _side_by_side(rng: np.random.Generator, action: str, kinds: list[str], colou
 def _linked(rng: np.random.Generator, action: str, kinds: list[str], colours: list[str]) -> tuple[Thing, Thing]:
     """Two things, the first doing something to the second."""
     way, y, timing = _facing(rng), float(rng.uniform(56, 88)), _timing(rng)
-    sizes = [int(s) for s in rng.integers(28, 42, 2)]
+    sizes = [int(s) for s in rng.integers(32, 44, 2)]
     touching = 0.5 * sum(sizes) * 0.9
     other_action, facing = STAY, [way, _facing(rng)]
     if action in ("approach", "leave"):
-        target = (64 + way * float(rng.uniform(30, 40)), y)
-        near, far = (target[0] - way * touching, y), (64 - way * float(rng.uniform(38, 46)), y)
+        target = (64 + way * float(rng.uniform(38, 45)), y)
+        near, far = (target[0] - way * touching, y), (64 - way * float(rng.uniform(42, 50)), y)
         course = Course(far, near) if action == "approach" else Course(near, far)
         facing[0] = way if action == "approach" else -way
         other_course = Course(target, target)
@@ -238,7 +238,7 @@ def _linked(rng: np.random.Generator, action: str, kinds: list[str], colours: li
         course = Course((target[0] - way * 44, 90.0), (target[0] + way * 44, 90.0), height)
         other_course = Course(target, target)
     elif action == "circle":
-        sizes = [int(s) for s in rng.integers(26, 34, 2)]
+        sizes = [int(s) for s in rng.integers(28, 37, 2)]
         target, radius, angle = (64.0, 66.0), float(rng.uniform(38, 43)), float(rng.uniform(0, 2 * math.pi))
         first = (target[0] + radius * math.cos(angle), target[1] + radius * math.sin(angle))
         course, other_course = Course(first, target, radius, way), Course(target, target)

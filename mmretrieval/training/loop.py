@@ -72,7 +72,7 @@ def fit(
         Interrupted: The user stopped the run (Ctrl-C or SIGTERM); the checkpoint holds everything.
         MediaError: A whole batch of clips could not be read.
     """
-    bar = _progress_bar(settings, progress, accelerator.is_main_process)
+    bar = _Bar(settings, progress, accelerator.is_main_process)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
 
     def save() -> None:
@@ -134,7 +134,7 @@ def _evaluate(task, progress, accelerator, on_best, log, bar) -> None:
         report = task.evaluate()
         progress.history.append({"epoch": progress.epoch, "step": progress.step, **report["summary"]})
         log("val", report["summary"], progress.step)
-        bar.evaluated(report["summary"])
+        bar.evaluated(report["summary"], progress.step)
         if report["score"] > progress.best:
             progress.best = report["score"]
             on_best(report)
@@ -202,11 +202,11 @@ class _Bar:
         self.tqdm.set_postfix_str(f"loss {report['loss']:.3f}, {rate:.0f} clips/s{self.recall}", refresh=False)
         self.tqdm.update()
 
-    def evaluated(self, summary: dict) -> None:
+    def evaluated(self, summary: dict, step: int) -> None:
         self.recall = f", R@10 {summary['recall@10']:.0%}"
         if self.visible:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in summary.items())
-            self.tqdm.write(f"step {self.tqdm.n}: {shown}")
+            self.tqdm.write(f"step {step}: {shown}")
         self.last = time.monotonic()
 
     def __enter__(self) -> _Bar:
@@ -214,7 +214,3 @@ class _Bar:
 
     def __exit__(self, *exc) -> None:
         self.tqdm.close()
-
-
-def _progress_bar(settings: LoopSettings, progress: Progress, visible: bool) -> _Bar:
-    return _Bar(settings, progress, visible)
