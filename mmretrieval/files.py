@@ -18,6 +18,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR}
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux' renameat2
 _HERE = -100  # AT_FDCWD
+_MANY = 500
+"""Files from which one sync of the whole system is quicker than one of each."""
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
@@ -66,10 +68,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
-        for current, _, names in os.walk(unfinished):
-            for name in names:
-                _sync_file(Path(current, name))
-            _sync_folder(Path(current))
+        _sync_tree(unfinished)
         _swap_in(unfinished, path)
         _sync_folder(path.parent)
     except StorageError:
@@ -131,6 +130,18 @@ def _exchange(first: Path, second: Path) -> bool:
     if renameat2 is None:
         return False
     return renameat2(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0
+
+
+def _sync_tree(folder: Path) -> None:
+    """Wait until everything below ``folder`` is on disk."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if len(files) > _MANY and hasattr(os, "sync"):
+        os.sync()  # one wait for the whole system is shorter than thousands, one per file
+        return
+    for path in files:
+        _sync_file(path)
+    for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        _sync_folder(path)
 
 
 def _sync_file(path: Path) -> None:

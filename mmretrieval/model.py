@@ -27,7 +27,7 @@ from mmretrieval.files import atomic_folder
 from mmretrieval.layers.glu import GatedEmbeddingUnit, GLUHead
 from mmretrieval.layers.pooling import MeanPool, create_pooler
 from mmretrieval.media.tokens import Tokenizer
-from mmretrieval.types import MODALITIES, Batch, ClipSpec, Encoder, Encoding, Features, Padded, SpeechSpec, TextSpec
+from mmretrieval.types import MODALITIES, Batch, Encoder, Encoding, Features, Padded, SpeechSpec, TextSpec
 
 FORMAT = 1
 HEADS = {"glu": GLUHead, "gated": GatedEmbeddingUnit}
@@ -47,11 +47,19 @@ class Branch(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, dim: int, code_dim: int | None, pool: str = "mean", head: str = "glu", dropout: float = 0.0
+        self,
+        encoder: Encoder,
+        dim: int,
+        code_dim: int | None,
+        pool: str = "mean",
+        head: str = "glu",
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.encoder = encoder
         self.pool = create_pooler(pool, encoder.feature_dim)
+        # pooled features share a large common part; without it the cosines of different items start far below 1
+        self.norm = nn.BatchNorm1d(encoder.feature_dim)
         self.dropout = nn.Dropout(dropout)
         self.head = HEADS[head](encoder.feature_dim, dim)
         if code_dim is not None:
@@ -66,7 +74,7 @@ class Branch(nn.Module):
     def forward(self, inputs: Padded) -> tuple[Tensor, Features]:
         """Return the continuous summary (B, D) and the fine-grained features."""
         features = self.encoder(inputs)
-        return self.head(self.dropout(self.pool(features))), features
+        return self.head(self.dropout(self.norm(self.pool(features)))), features
 
     def project(self, features: Features) -> Features:
         """Map features to the width and scale of the codebook."""
@@ -90,6 +98,7 @@ class RetrievalModel(nn.Module):
         codebook: The shared codebook, or None.
         dim: Width D of the embedding.
         similarity: ``cosine`` or ``dot``.
+        scale: What cosines are multiplied by at the start of training.
         pools: Pooling by modality.
         head: Kind of head of the continuous summary.
         dropout: Dropout before the heads.
@@ -103,6 +112,7 @@ class RetrievalModel(nn.Module):
         codebook: EMACodebook | None,
         dim: int,
         similarity: str = "cosine",
+        scale: float = 20.0,
         pools: dict[str, str] | None = None,
         head: str = "glu",
         dropout: float = 0.0,
@@ -124,7 +134,7 @@ class RetrievalModel(nn.Module):
         self.similarity = similarity
         self.config = config
         if similarity == "cosine":
-            self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+            self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -243,6 +253,7 @@ class RetrievalModel(nn.Module):
             codebook,
             dim=config["dim"],
             similarity=config["similarity"],
+            scale=config["scale"],
             pools={name: section["pool"] for name, section in sections.items()},
             head=config["head"],
             dropout=config["dropout"],
@@ -286,8 +297,8 @@ class RetrievalModel(nn.Module):
         if expected != got:
             wrong = sorted(name for name in expected | got if expected.get(name) != got.get(name))
             raise ModelError(
-                f"{folder}: weights and config.json do not belong together: {len(wrong)} tensors differ, first '{wrong[0]}' "
-                f"(config.json says {expected.get(wrong[0])}, the weights have {got.get(wrong[0])})"
+                f"{folder}: weights and config.json do not belong together: {len(wrong)} tensors differ, "
+                f"first '{wrong[0]}' (config.json says {expected.get(wrong[0])}, the weights have {got.get(wrong[0])})"
             )
         model.load_state_dict(state)
         return model.eval()

@@ -88,6 +88,8 @@ class CodebookSection(Section):
 class ModelSection(Section):
     dim: Positive = 512
     similarity: Literal["cosine", "dot"] = "cosine"
+    scale: Annotated[float, Field(ge=1, le=100)] = 20.0
+    """What cosines are multiplied by at the start of training; it is learned from there."""
     head: Literal["glu", "gated"] = "glu"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     video: VideoSection | None = None
@@ -102,6 +104,8 @@ class TrainingSection(Section):
     """Clips per step over all processes together: the negatives of every anchor."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Rate = 0.01
+    rates: dict[str, Rate] = {}
+    """Beginning of a parameter's name → the share of the rate it is trained at, e.g. branches.text.encoder: 0.03."""
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of all steps over which the rate rises."""

@@ -58,7 +58,8 @@ def train(recipe: Recipe, resume: bool = False) -> dict:
     torch.manual_seed(recipe.seed)
     model = RetrievalModel.from_config(recipe.model.model_dump(), _vocabulary(recipe, samples))
     module, optimizer = accelerator.prepare(
-        model, create_optimizer(model, recipe.training.lr, recipe.training.weight_decay)
+        model,
+        create_optimizer(model, recipe.training.lr, recipe.training.weight_decay, recipe.training.rates),
     )
     sampler = EpochSampler(
         len(samples), recipe.training.batch_size, recipe.seed, accelerator.process_index, accelerator.num_processes
@@ -157,9 +158,7 @@ def _accelerator(precision: str):
     several_on_cpu = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available()
     # until the codebook is started its branch has no gradient
     ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(
-        cpu=several_on_cpu, mixed_precision=mixed_precision(precision), kwargs_handlers=[ddp]
-    )
+    return Accelerator(cpu=several_on_cpu, mixed_precision=mixed_precision(precision), kwargs_handlers=[ddp])
 
 
 def _share_cores() -> None:

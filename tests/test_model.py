@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-import torch
 import tiny
+import torch
 
 from mmretrieval.errors import ModelError, QueryError, StorageError
 from mmretrieval.model import RetrievalModel
@@ -57,7 +57,9 @@ def test_every_parameter_gets_a_gradient(head):
     weights = {name: torch.randn_like(e.embedding) for name, e in encodings.items()}
     loss = sum((weights[n] * e.embedding).sum() + e.quantized.commitment for n, e in encodings.items())
     loss.backward()
-    without = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    without = [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
     assert [n for n in without if not n.endswith("pool.score.bias")] == []  # a softmax does not see a common shift
 
 

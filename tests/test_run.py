@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
 from clips import write_recipe, write_world
+
 from mmretrieval.errors import ManifestError, ModelError, RecipeError
 from mmretrieval.model import RetrievalModel
 from mmretrieval.recipe import load_recipe
+from mmretrieval.run import evaluate_saved, train
 from mmretrieval.training import loop
 from mmretrieval.training.loop import Interrupted
-from mmretrieval.run import evaluate_saved, train
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,10 @@ def test_interrupted_before_and_after_the_codebook_starts(recipe, stop_at, monke
 
 
 def test_loader_processes_do_not_change_the_losses(recipe):
-    assert train(recipe("training.epochs=1"))["losses"] == train(
-        recipe("training.epochs=1", "data.workers=2", out="workers")
-    )["losses"]
+    assert (
+        train(recipe("training.epochs=1"))["losses"]
+        == train(recipe("training.epochs=1", "data.workers=2", out="workers"))["losses"]
+    )
 
 
 def test_a_cache_does_not_stop_training_from_learning(recipe, tmp_path):
@@ -142,7 +143,9 @@ def test_an_output_in_use_is_refused(recipe, tmp_path):
     train(recipe("training.epochs=1"))
     with pytest.raises(RecipeError) as caught:
         train(recipe("training.epochs=1"))
-    expected = f"{tmp_path}/run already holds a run: add --resume to go on with it, or choose another folder with output=…"
+    expected = (
+        f"{tmp_path}/run already holds a run: add --resume to go on with it, or choose another folder with output=…"
+    )
     assert str(caught.value) == expected
 
 
@@ -159,7 +162,9 @@ def test_resuming_with_another_recipe_is_refused(recipe, tmp_path):
 def test_a_damaged_checkpoint_is_one_clear_line(recipe, tmp_path):
     train(recipe("training.epochs=1"))
     (tmp_path / "run/checkpoint/optimizer.pt").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match=r"^the checkpoint .*/checkpoint cannot be used \(.*\): train without --resume"):
+    with pytest.raises(
+        ModelError, match=r"^the checkpoint .*/checkpoint cannot be used \(.*\): train without --resume"
+    ):
         train(recipe("training.epochs=1"), resume=True)
 
 

@@ -20,6 +20,7 @@ CAPTIONS = [
 CONFIG = {
     "dim": 32,
     "similarity": "cosine",
+    "scale": 10.0,
     "head": "glu",
     "dropout": 0.1,
     "video": {"backbone": {"name": "tsm_resnet_test"}, "frames": 4, "size": 16, "fps": None, "pool": "mean"},

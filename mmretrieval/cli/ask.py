@@ -17,12 +17,13 @@ def search(
     model: Annotated[Path | None, typer.Option(help="The model, if it has moved since indexing.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 10,
     sheet: Annotated[Path | None, typer.Option(help="Also draw the answers into this PNG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print {rank, score, id, path, start, end} for scripts.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print {rank, score, id, path, start, end} for scripts.")
+    ] = False,
 ) -> None:
     """Find moments by a typed caption, a recording or an example clip.
 
     Examples:
-
       mmretrieval search indexes/demo "a red bird flies over the sea"
 
       mmretrieval search indexes/demo --speech question.wav --json

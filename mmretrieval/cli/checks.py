@@ -28,7 +28,9 @@ def run_checks() -> Iterator[Check]:
     yield _try("torch", _torch, "pip install 'torch~=2.11.0' 'torchaudio~=2.11.0'", True)
     yield _try("log-mel (torchaudio)", _log_mel, "pip install 'torch~=2.11.0' 'torchaudio~=2.11.0'", True)
     yield _try("PyAV", _pyav, "pip install --force-reinstall av", True)
-    yield _try("decord", _decord, "pip install --force-reinstall decord2   (uninstall 'decord' first if it is there)", True)
+    yield _try(
+        "decord", _decord, "pip install --force-reinstall decord2   (uninstall 'decord' first if it is there)", True
+    )
     yield _try("soundfile", _soundfile, "pip install --force-reinstall soundfile", True)
     yield _try("faiss", _faiss, "pip install --force-reinstall faiss-cpu", True)
     yield _try("recipes", _recipes, repair, True)

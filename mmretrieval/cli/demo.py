@@ -58,7 +58,12 @@ def _train(recipe: str, world: Path, run: Path, seed: int) -> dict:
     from mmretrieval.run import train
 
     splits = [f"data.{split}={json.dumps(str(world / f'{split}.jsonl'))}" for split in ("train", "val", "test")]
-    overrides = [*splits, f"data.cache={json.dumps(str(run / 'cache'))}", f"output={json.dumps(str(run))}", f"seed={seed}"]
+    overrides = [
+        *splits,
+        f"data.cache={json.dumps(str(run / 'cache'))}",
+        f"output={json.dumps(str(run))}",
+        f"seed={seed}",
+    ]
     return train(load_recipe(recipe, overrides), resume=True)
 
 
@@ -83,7 +88,7 @@ def _index(world: Path, model_folder: Path, folder: Path):
 
 
 def _ask(searcher, world: Path) -> list[dict]:
-    """Ask three typed and three spoken captions of the test split, the spoken ones in voices never heard in training."""
+    """Ask three typed and three spoken captions of the test split, the spoken ones in voices training never heard."""
     from mmretrieval.data.manifest import read_manifest
 
     samples = read_manifest(world / "test.jsonl").samples
@@ -94,7 +99,9 @@ def _ask(searcher, world: Path) -> list[dict]:
         for sample in chosen:
             query = {"text": sample.text} if kind == "typed" else {"speech": sample.speech}
             hits = searcher.search(**query, k=5)
-            answers.append({"kind": kind, "caption": sample.text, "speech": sample.speech, "id": sample.id, "hits": hits})
+            answers.append(
+                {"kind": kind, "caption": sample.text, "speech": sample.speech, "id": sample.id, "hits": hits}
+            )
             _print_answer(answers[-1])
     return answers
 
@@ -137,12 +144,13 @@ def _say_what_next(out: Path, run: Path, collection: Path, answers: list[dict], 
     first, spoken = answers[0], answers[-1]
     typer.echo(
         f"""
-Done in {sum(stages.values()) / 60:.1f} minutes. Look at {out}/answers.png and {run}/curves.png; numbers: {out}/report.json
+Done in {sum(stages.values()) / 60:.1f} minutes. Look at {out}/answers.png and {run}/curves.png.
+All numbers are in {out}/report.json.
 
 Ask it yourself, by keyboard, by voice (any audio file), or by example:
-  mmretrieval search {collection} "{first['caption']}"
-  mmretrieval search {collection} --speech {spoken['speech']}
-  mmretrieval search {collection} --video {first['hits'][0].path} -k 5
+  mmretrieval search {collection} "{first["caption"]}"
+  mmretrieval search {collection} --speech {spoken["speech"]}
+  mmretrieval search {collection} --video {first["hits"][0].path} -k 5
 
 Your own folder of videos (the model has only ever seen this little world; see README on training your own):
   mmretrieval index build my-index --model {run}/model ~/Videos

@@ -12,7 +12,9 @@ import typer
 def train(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe: toyworld/demo.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=5")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the same output.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the interrupted run in the same output.")
+    ] = False,
     print_recipe: Annotated[bool, typer.Option("--print", help="Show the resolved recipe and stop.")] = False,
 ) -> None:
     """Train a model from a recipe; Ctrl-C saves, and --resume goes on exactly there.
@@ -20,7 +22,6 @@ def train(
     The run's folder receives model/, report.json, curves.png, TensorBoard logs and the resolved recipe.
 
     Examples:
-
       mmretrieval train recipes/toyworld/base.yaml training.epochs=5 output=runs/short
 
       mmretrieval train toyworld/demo --resume
@@ -37,7 +38,9 @@ def train(
     report = run_training(checked, resume=resume)
     if report:
         typer.echo(format_report(report["retrieval"]))
-        typer.echo(f"model: {checked.output}/model   report: {checked.output}/report.json   {checked.output}/curves.png")
+        typer.echo(
+            f"model: {checked.output}/model   report: {checked.output}/report.json   {checked.output}/curves.png"
+        )
 
 
 def evaluate(

@@ -71,12 +71,16 @@ class TextTransformer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise as BERT does: N(0, 0.02) for embeddings and linear maps, zero biases."""
-        nn.init.normal_(self.positions, std=0.02)
+        """Initialise linear maps as BERT does, N(0, 0.02), but let words outweigh positions twenty to one.
+
+        Captions then differ from the first step on by the words they have; with equal weights the positions, common
+        to all captions, drown them.
+        """
+        nn.init.normal_(self.positions, std=0.01)
+        nn.init.normal_(self.tokens.weight, std=0.2)
         for module in self.modules():
-            if isinstance(module, nn.Embedding | nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
     def forward(self, tokens: Padded) -> Features:

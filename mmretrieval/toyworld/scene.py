@@ -118,12 +118,12 @@ def draw_scene(rng: np.random.Generator, frames: int = FRAMES, setting: str | No
         kinds.sort(key=lambda kind: kind in ROUND)  # stable: still random among those that can
     if ACTIONS[action].linked:
         main, other, relation = *_linked(rng, action, kinds, colours), "linked"
-    elif rng.random() < 0.4:
+    elif rng.random() < 0.3:
         main, other, relation = _side_by_side(rng, action, kinds, colours)
     else:
         main, other, relation = _alone(rng, action, kinds[0], colours[0]), None, ""
     things = [other, main] if other else [main]
-    for i in range(min(int(rng.choice((0, 0, 0, 1, 1, 2))), 3 - len(things))):
+    for i in range(min(int(rng.choice((0, 0, 0, 1, 1))), 3 - len(things))):
         things.insert(0, _distractor(rng, kinds[2 + i], colours[2 + i]))
     return Scene(
         setting=setting,
@@ -185,7 +185,7 @@ def _act(rng: np.random.Generator, action: str, size: int, centre: tuple[float, 
 
 
 def _alone(rng: np.random.Generator, action: str, kind: str, colour: str) -> Thing:
-    size = int(rng.integers(54, 76) if action in ("grow", "shrink") else rng.integers(40, 64))
+    size = int(rng.integers(70, 96) if action in ("grow", "shrink") else rng.integers(58, 80))
     if action in ("move_left", "move_right"):
         centre, reach = (64 + rng.uniform(-6, 6), rng.uniform(44, 94)), (rng.uniform(28, 42), 0.0)
     elif action in ("rise", "fall"):
@@ -206,7 +206,7 @@ def _side_by_side(rng: np.random.Generator, action: str, kinds: list[str], colou
     things = []
     for i, (act, role) in enumerate(((action, "main"), (second, "other"))):
         sign = -1 if first_half == (i == 0) else 1
-        size = int(rng.integers(44, 58) if act in ("grow", "shrink") else rng.integers(34, 50))
+        size = int(rng.integers(56, 68) if act in ("grow", "shrink") else rng.integers(46, 60))
         if rows:
             centre, reach = (64 + rng.uniform(-8, 8), 66 + sign * rng.uniform(27, 32)), (rng.uniform(26, 40), 14.0)
         else:
@@ -223,7 +223,7 @@ def _side_by_side(rng: np.random.Generator, action: str, kinds: list[str], colou
 def _linked(rng: np.random.Generator, action: str, kinds: list[str], colours: list[str]) -> tuple[Thing, Thing]:
     """Two things, the first doing something to the second."""
     way, y, timing = _facing(rng), float(rng.uniform(56, 88)), _timing(rng)
-    sizes = [int(s) for s in rng.integers(32, 44, 2)]
+    sizes = [int(s) for s in rng.integers(40, 51, 2)]
     touching = 0.5 * sum(sizes) * 0.9
     other_action, facing = STAY, [way, _facing(rng)]
     if action in ("approach", "leave"):
@@ -238,7 +238,7 @@ def _linked(rng: np.random.Generator, action: str, kinds: list[str], colours: li
         course = Course((target[0] - way * 44, 90.0), (target[0] + way * 44, 90.0), height)
         other_course = Course(target, target)
     elif action == "circle":
-        sizes = [int(s) for s in rng.integers(28, 37, 2)]
+        sizes = [int(s) for s in rng.integers(34, 43, 2)]
         target, radius, angle = (64.0, 66.0), float(rng.uniform(38, 43)), float(rng.uniform(0, 2 * math.pi))
         first = (target[0] + radius * math.cos(angle), target[1] + radius * math.sin(angle))
         course, other_course = Course(first, target, radius, way), Course(target, target)

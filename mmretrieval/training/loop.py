@@ -89,7 +89,9 @@ def fit(
                 log("train", report, progress.step)
                 if _agreed(stop.asked, accelerator):
                     save()
-                    raise Interrupted(f"stopped at step {progress.step} and saved; the same command with --resume goes on")
+                    raise Interrupted(
+                        f"stopped at step {progress.step} and saved; the same command with --resume goes on"
+                    )
                 if _agreed(time.monotonic() - saved > settings.checkpoint_seconds, accelerator):
                     save()
                     saved = time.monotonic()

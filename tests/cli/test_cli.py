@@ -60,7 +60,9 @@ def modules_after(*arguments) -> set[str]:
     )
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert finished.returncode == 0, finished.stderr
-    return {name.partition(".")[0] if not name.startswith("mmretrieval") else name for name in json.loads(finished.stderr)}
+    return {
+        name.partition(".")[0] if not name.startswith("mmretrieval") else name for name in json.loads(finished.stderr)
+    }
 
 
 def test_help_names_every_verb_and_loads_nothing_heavy():
