@@ -63,8 +63,10 @@ class Branch(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = HEADS[head](encoder.feature_dim, dim)
         if code_dim is not None:
-            # LayerNorm fixes the scale on which the temperature-free soft-min over codes works
-            self.to_codes = nn.Sequential(nn.Linear(encoder.feature_dim, code_dim), nn.LayerNorm(code_dim))
+            # standardised over real positions: all modalities then lie in one place and on one scale, so that they meet
+            # in the same codes, and the temperature-free soft-min over distances has a scale to work on
+            self.to_codes = nn.Linear(encoder.feature_dim, code_dim, bias=False)
+            self.code_norm = nn.BatchNorm1d(code_dim, affine=False)
             self.pool_codes = MeanPool()
             self.from_codes = nn.Linear(code_dim, dim)
             # the discrete summary starts at zero: when the codebook starts, the model is still the continuous one
@@ -78,7 +80,10 @@ class Branch(nn.Module):
 
     def project(self, features: Features) -> Features:
         """Map features to the width and scale of the codebook."""
-        return features._replace(values=self.to_codes(features.values))
+        real = self.code_norm(self.to_codes(features.values[features.mask]).float())
+        values = real.new_zeros(*features.mask.shape, real.shape[-1])
+        values[features.mask] = real
+        return features._replace(values=values)
 
     def discrete(self, quantized: Features) -> Tensor:
         """Return the discrete summary (B, D) of quantised features."""

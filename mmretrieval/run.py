@@ -246,7 +246,8 @@ def _finish(recipe: Recipe, run: Path, progress: Progress, accelerator) -> dict:
         "unreadable_clips": progress.failures,
         "history": progress.history,
         "losses": [round(loss, 6) for loss in progress.losses],
-        "environment": environment(),
+        "environment": environment()
+        | {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision.replace("no", "fp32")},
     }
     atomic_write(run / "report.json", json.dumps(report, indent=2) + "\n")
     draw_curves(progress, run / "curves.png")

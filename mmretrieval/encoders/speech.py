@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mmretrieval.encoders.names import encoders
 from mmretrieval.errors import ModelError
-from mmretrieval.layers.masking import downsample_mask, zero_padding
+from mmretrieval.layers.masking import downsample_mask, masked_mean, zero_padding
 from mmretrieval.types import Features, Padded
 
 _WIDTH = 9
@@ -42,6 +42,11 @@ class _Block(nn.Module):
         return _zero(self.relu(self.bn2(self.conv2(values)) + shortcut), mask), mask
 
 
+def _centre(values: Tensor, mask: Tensor) -> Tensor:
+    """Take the mean over real frames off each mel band of (B, T, M): words stay, much of voice and room goes."""
+    return values - masked_mean(values, mask).unsqueeze(1)
+
+
 def _zero(values: Tensor, mask: Tensor) -> Tensor:
     """Zero the padding of (B, C, 1, N) activations, so that the next convolution sees a sequence that ends there."""
     return values * mask[:, None, None].to(values.dtype)
@@ -66,7 +71,8 @@ class ResDAVEnet(nn.Module):
         stem_stride: Time stride of the first convolution; 1 as published.
         strides: Time stride of each stage.
         input_floor_db: None feeds decibels as they are, as published. A floor (negative) scales [floor, 0] dB to
-            [0, 1], where the zero padding of a convolution is silence.
+            [0, 1] and takes its mean over time off each band; the zero padding of a convolution is then the average
+            sound of the recording, and voices and rooms differ less.
     """
 
     modality = "speech"
@@ -111,7 +117,7 @@ class ResDAVEnet(nn.Module):
         """Log-mel frames (B, T, M) in decibels to features (B, N, D), N = T halved by each stride with ceil."""
         values, mask = log_mel
         if self.input_floor_db is not None:
-            values = 1.0 - values / self.input_floor_db
+            values = _centre(1.0 - values / self.input_floor_db, mask)
         values = self._stem(zero_padding(values, mask))
         mask = downsample_mask(mask, self.stem_stride)
         values = _zero(self.relu(self.bn1(values)), mask)
