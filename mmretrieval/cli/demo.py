@@ -109,8 +109,8 @@ def _ask(searcher, world: Path) -> list[dict]:
 def _unheard_voices(world: Path) -> set[str]:
     """Return the test clips narrated by a voice that no training clip has."""
     rows = [json.loads(line) for line in (world / "truth.jsonl").read_text("utf-8").splitlines()]
-    heard = {row["voice"] for row in rows if row["split"] == "train"}
-    return {row["id"] for row in rows if row["split"] == "test" and row["voice"] not in heard}
+    heard = {row["narration"]["voice"] for row in rows if row["split"] == "train"}
+    return {row["id"] for row in rows if row["split"] == "test" and row["narration"]["voice"] not in heard}
 
 
 def _spread(samples: list, count: int) -> list:
