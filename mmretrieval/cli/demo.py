@@ -16,7 +16,7 @@ QUICK_CLIPS, QUICK_RECIPE = 1500, "toyworld/quick"
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Under three minutes, with lower recall.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer clips and passes, lower recall.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the world and of the training.")] = 0,
 ) -> None:
     """Render a little narrated world, train a model on it, index its test clips and ask them by keyboard and voice.
