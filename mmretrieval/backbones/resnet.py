@@ -6,6 +6,7 @@ residual branch only, at the input of each block's first convolution; shortcuts 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,7 @@ from mmretrieval.types import ClipSpec, Features, Padded
 _DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-class _Block(nn.Module):
+class _Block(nn.Module, ABC):
     """What both kinds of residual block share: the temporal module, the shortcut and their order."""
 
     expansion: int
@@ -36,9 +37,9 @@ class _Block(nn.Module):
         self.tam = TemporalAggregation(in_channels) if temporal == "tam" else None
         self.tsm = TemporalShift() if temporal == "tsm" else None
 
+    @abstractmethod
     def residual(self, frames: Tensor) -> Tensor:
         """The residual branch, up to its last normalisation."""
-        raise NotImplementedError
 
     def forward(self, frames: Tensor, mask: Tensor | None, length: int) -> Tensor:
         """Frames (B·T, C, H, W); ``mask`` (B·T,) only where some frames are padding, which must not mix in time."""
