@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmretrieval.errors import CollectionError
+from mmretrieval.media.suffixes import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"),
-    *(".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
 SHORTEST = 1.0
 """Seconds below which the rest of a video is joined to, or dropped after, its last window."""
 

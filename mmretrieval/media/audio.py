@@ -1,4 +1,4 @@
-"""Any recording to mono samples, and samples to the log-mel front end of the ResDAVEnet family."""
+"""Any recording to mono samples, and samples to what a model hears: decibels, Whisper's log-mel, or the waveform."""
 
 from __future__ import annotations
 
@@ -50,6 +50,32 @@ def read_audio(
     return np.ascontiguousarray(waveform, dtype=np.float32)
 
 
+def front_end(waveform: np.ndarray, spec: SpeechSpec) -> torch.Tensor:
+    """Turn samples into what a model hears, by the front end that ``spec`` names.
+
+    Returns:
+        (T, M) or (n,) float32.
+
+    Raises:
+        MediaError: The audio is empty, silent, or not mono.
+    """
+    return _FRONT_ENDS[spec.frontend](waveform, spec)
+
+
+def heard_length(spec: SpeechSpec, seconds: float) -> int:
+    """Return how many samples or frames ``front_end`` makes of so many seconds."""
+    if spec.frontend == "waveform":
+        return round(seconds * spec.sample_rate)
+    # the first frame is centred on the first sample; Whisper's last ones only reach back into the sound
+    return int(seconds * 1000 / spec.hop_ms) + (2 if spec.frontend == "whisper" else 1)
+
+
+def longest_shape(spec: SpeechSpec) -> tuple[int, ...]:
+    """Return a shape that holds what ``front_end`` makes of the longest recording, ``max_seconds``."""
+    longest = heard_length(spec, spec.max_seconds) + 1  # one more, for rounding
+    return (longest,) if spec.frontend == "waveform" else (longest, spec.mels)
+
+
 def log_mel(waveform: np.ndarray, spec: SpeechSpec) -> torch.Tensor:
     """Turn samples into decibels per mel band and frame, relative to the loudest of them.
 
@@ -66,13 +92,46 @@ def log_mel(waveform: np.ndarray, spec: SpeechSpec) -> torch.Tensor:
     Raises:
         MediaError: The audio is empty, silent, or not mono.
     """
-    samples = _checked(waveform)
+    samples = audible(waveform)
+    samples = samples - _offset(samples)
     emphasised = samples.copy()
     emphasised[1:] -= spec.preemphasis * samples[:-1]
     power = _mel_transform(spec)(torch.from_numpy(emphasised)).T
     # relative to the maximum before the logarithm: how loud a recording is changes nothing
     ratio = power / power.max()
     return (10 * torch.log10(ratio.clamp_min(10 ** (spec.floor_db / 10)))).clamp_min(spec.floor_db).contiguous()
+
+
+def plain_waveform(waveform: np.ndarray, spec: SpeechSpec) -> torch.Tensor:
+    """Return the samples, (n,) float32, brought to mean 0 and variance 1 if ``spec.normalize`` says so.
+
+    The arithmetic is that of transformers' ``Wav2Vec2FeatureExtractor``.
+
+    Raises:
+        MediaError: The audio is empty, silent, or not mono.
+    """
+    samples = audible(waveform)
+    if spec.normalize:
+        samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+    return torch.from_numpy(samples)
+
+
+def whisper_mel(waveform: np.ndarray, spec: SpeechSpec) -> torch.Tensor:
+    """Return Whisper's log-mel frames (T, M) of a recording, T = 100 per second and what its last window reaches over.
+
+    The half minute that Whisper hears is longer; every frame beyond T holds its silence and is left out.
+
+    Raises:
+        MediaError: The audio is empty, silent, or not mono.
+    """
+    samples = audible(waveform)
+    extractor = _whisper_extractor(spec.mels)
+    whole = extractor(samples, sampling_rate=spec.sample_rate, return_tensors="np").input_features[0]
+    reached = -(-(len(samples) + extractor.n_fft // 2) // extractor.hop_length)
+    return torch.from_numpy(np.ascontiguousarray(whole[:, :reached].T, dtype=np.float32))
+
+
+_FRONT_ENDS = {"log_mel": log_mel, "waveform": plain_waveform, "whisper": whisper_mel}
 
 
 def trim_silence(waveform: np.ndarray, sample_rate: int = 16_000, below_db: float = 40.0) -> np.ndarray:
@@ -92,8 +151,12 @@ def trim_silence(waveform: np.ndarray, sample_rate: int = 16_000, below_db: floa
     return waveform[max(0, first - margin) : last + margin]
 
 
-def _checked(waveform: np.ndarray) -> np.ndarray:
-    """Return float32 samples without DC offset."""
+def audible(waveform: np.ndarray) -> np.ndarray:
+    """Return mono samples as float32 in about −1…1, after checking that there is something to hear.
+
+    Raises:
+        MediaError: The audio is empty, silent, or not mono.
+    """
     samples = np.asarray(waveform)
     if samples.ndim != 1:
         raise MediaError(f"the audio has shape {samples.shape}; mono samples of shape (n,) are needed.")
@@ -104,13 +167,23 @@ def _checked(waveform: np.ndarray) -> np.ndarray:
     samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():
         raise MediaError("the audio holds samples that are not numbers.")
-    samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
-    peak = float(np.abs(samples).max())
+    peak = float(np.abs(samples - _offset(samples)).max())
     if peak < SILENCE:
         raise MediaError(
             f"the audio is silent: its loudest sample is {peak:.6f} of full scale. Check the microphone or the file."
         )
     return samples
+
+
+def _offset(samples: np.ndarray) -> np.float32:
+    return samples.mean(dtype=np.float64).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=2)
+def _whisper_extractor(mels: int):
+    from transformers import WhisperFeatureExtractor
+
+    return WhisperFeatureExtractor(feature_size=mels)
 
 
 @functools.lru_cache(maxsize=8)

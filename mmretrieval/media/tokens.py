@@ -127,6 +127,35 @@ class Tokenizer:
         return " Use words like those of its training captions."
 
 
+class PretrainedTokenizer(Tokenizer):
+    """The sub-word vocabulary that came with a language model, its closing and opening tokens included.
+
+    How long a caption may be is part of its JSON.
+    """
+
+    def check(self, caption: str) -> None:
+        """Check that there is a word in a caption.
+
+        Raises:
+            QueryError: It is empty, or all of it is the unknown token.
+        """
+        if not caption.strip():
+            raise QueryError("the caption is empty: say in a few words what is to be seen.")
+        pieces = self._inner.encode(caption, add_special_tokens=False).tokens
+        unknown = getattr(self._inner.model, "unk_token", None)
+        if all(piece == unknown for piece in pieces):
+            raise QueryError(f"the caption '{caption}' has no word this model knows. Write it in plain words.")
+
+
+def tokenizer_from_json(text: str, vocabulary: str) -> Tokenizer:
+    """Rebuild the tokenizer of a saved model; ``vocabulary`` is that of its ``TextSpec``.
+
+    Raises:
+        ModelError: The text is no tokenizer.
+    """
+    return (PretrainedTokenizer if vocabulary == "pretrained" else Tokenizer).from_json(text)
+
+
 def _be_quiet_after_fork() -> None:
     # the library warns in every forked loader worker otherwise; captions are short, threads would not help
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -12,7 +12,15 @@ SMALLEST_CROP = 0.8
 """Share of the largest square that a training crop covers at least."""
 
 
-def fit(frames: np.ndarray, size: int, rng: np.random.Generator | None = None, flip: bool = False) -> Tensor:
+def fit(
+    frames: np.ndarray,
+    size: int,
+    rng: np.random.Generator | None = None,
+    flip: bool = False,
+    share: float = 1.0,
+    squash: bool = False,
+    resample: str = "bilinear",
+) -> Tensor:
     """Cut a square out of frames and bring it to ``size``: the middle, or in training any square nearly as large.
 
     Frames that already are ``size`` × ``size`` come back as they are when ``rng`` is None.
@@ -23,28 +31,33 @@ def fit(frames: np.ndarray, size: int, rng: np.random.Generator | None = None, f
         rng: Draws the square, of 80–100 % of the area of the largest one and anywhere in the frame, the same for
             all frames. None takes the largest square in the middle.
         flip: Also mirror half of the training clips. Off, because left and right carry meaning in captions.
+        share: Side of the square in the middle, as a share of the largest one's.
+        squash: Take the whole frame, or a part of its shape, and bring it to a square.
+        resample: ``bilinear`` or ``bicubic``.
 
     Returns:
         (T, 3, size, size) uint8.
     """
     height, width = frames.shape[1:3]
     short = min(height, width)
+    if rng is not None:
+        share = float(np.sqrt(rng.uniform(SMALLEST_CROP, 1.0)))
+    tall, wide = (max(1, round(side * share)) for side in ((height, width) if squash else (short, short)))
     if rng is None:
-        side, top, left = short, (height - short) // 2, (width - short) // 2
+        top, left = (height - tall) // 2, (width - wide) // 2
     else:
-        side = max(1, round(short * float(np.sqrt(rng.uniform(SMALLEST_CROP, 1.0)))))
-        top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    square = frames[:, top : top + side, left : left + side]
+        top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
+    square = frames[:, top : top + tall, left : left + wide]
     if flip and rng is not None and rng.random() < 0.5:
         square = square[:, :, ::-1]
-    return resize(square, size, size)
+    return resize(square, size, size, resample)
 
 
-def resize(frames: np.ndarray, height: int, width: int) -> Tensor:
-    """Resize (T, H, W, 3) uint8 frames to (T, 3, height, width) uint8, bilinear with antialiasing."""
+def resize(frames: np.ndarray, height: int, width: int, resample: str = "bilinear") -> Tensor:
+    """Resize (T, H, W, 3) uint8 frames to (T, 3, height, width) uint8, bilinear or bicubic, with antialiasing."""
     values = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     if values.shape[2:] != (height, width):
-        values = torch.nn.functional.interpolate(values, (height, width), mode="bilinear", antialias=True)
+        values = torch.nn.functional.interpolate(values, (height, width), mode=resample, antialias=True)
     return values.contiguous()
 
 

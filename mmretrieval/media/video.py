@@ -5,7 +5,7 @@ it reads any container FFmpeg knows, says which frames are damaged and keeps the
 
 Measured on files of every kind, decord returns wrong frames after seeking in some of them (open groups of pictures,
 edit lists, MPEG transport streams). So its reader takes only files in which it cannot go wrong, and hands the others
-to PyAV; see ``_decord_is_exact``.
+to PyAV; see ``_decord_is_exact``. Pictures are read by neither, see ``stills.py``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from mmretrieval.errors import MediaError, UnknownNameError, did_you_mean
 from mmretrieval.media.files import check_file
 from mmretrieval.media.pyav_frames import DAMAGED, SEEKABLE, PyAVFrames, Shape, open_container, scan
+from mmretrieval.media.stills import StillFrames, is_still
 
 BACKENDS = ("decord", "pyav")
 
@@ -102,7 +103,7 @@ class VideoReader:
 
 
 def open_video(path: str | Path, backend: str = "decord", *, size: tuple[int, int] | None = None) -> VideoReader:
-    """Open a video file for reading frames by index.
+    """Open a video file for reading frames by index; a picture is a video of one frame that lasts a second.
 
     Args:
         path: The file.
@@ -118,6 +119,8 @@ def open_video(path: str | Path, backend: str = "decord", *, size: tuple[int, in
             f"unknown video reader '{backend}'.{did_you_mean(backend, BACKENDS)} Known: {', '.join(BACKENDS)}."
         )
     path = check_file(path)
+    if is_still(path):
+        return VideoReader(path, StillFrames(path), size)
     source = _open_decord(path) if backend == "decord" else None
     return VideoReader(path, source or PyAVFrames(path), size)
 
