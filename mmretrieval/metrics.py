@@ -93,12 +93,15 @@ def median_rank(scores: Any, relevant: Any = None, ties: str = "expected") -> fl
     return float(np.median(ranks(scores, relevant, ties)))
 
 
-def summary(table: Standings, ks: Iterable[int] = (1, 5, 10)) -> dict[str, float]:
-    """Return recall and mAP, ties by position, and the median expected rank of standings counted by position."""
+def summary(table: Standings, ks: Iterable[int] = (1, 5, 10), ties: str = "position") -> dict[str, float]:
+    """Return recall, mAP and the median rank of standings that were counted with these ``ties``.
+
+    With ties by position the median is that of expected ranks all the same.
+    """
     return {
-        **_recall(table, ks, "position"),
+        **_recall(table, ks, ties),
         "map": float(table.precision.mean()),
-        "median_rank": float(np.median(_ranks(table, "expected"))),
+        "median_rank": float(np.median(_ranks(table, "expected" if ties == "position" else ties))),
     }
 
 

@@ -5,7 +5,7 @@ Names put the query first: ``text_to_video/recall@1`` is how often a typed capti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmretrieval.errors import ModelError, UnknownNameError, did_you_mean
 from mmretrieval.types import MODALITIES
 
 KS = (1, 5, 10)
+RELEVANCE = ("both", "video", "pair")
 SUBSET_SIZE, SUBSET_COUNT, SUBSET_SEED = 1000, 5, 0
 BLOCK = 512
 """Queries scored at once: 512 against a gallery of 100,000 are 0.4 GB."""
@@ -27,6 +28,8 @@ def retrieval_report(
     ks: Sequence[int] = KS,
     subsets: str | Sequence[Sequence[int]] | None = "auto",
     metric: str = "inner_product",
+    relevance: str = "both",
+    ties: str = "position",
 ) -> dict[str, Any]:
     """Measure retrieval in every direction between the modalities given: six when all three are there.
 
@@ -41,32 +44,52 @@ def retrieval_report(
         subsets: "auto" adds five random sets of 1,000 samples when N is larger (arXiv 2105.04489, §5.1), None adds
             none; or the rows of each set, so that models are compared on the same ones.
         metric: "inner_product", or "cosine" to compare directions only.
+        relevance: What is right when videos repeat. "pair": only a sample's own row, nothing merged; "video": as said
+            above; "both": that, and ``strict`` beside it. arXiv 2105.04489 does not say which of the two it counts.
+        ties: Where the right item stands among items of its score: "position", "expected" or "pessimistic"; see
+            ``mmretrieval.metrics``.
 
     Returns:
         ``{"text_to_video": {"recall@1": …, "recall@5": …, "recall@10": …, "map": …, "median_rank": …}, …,
         "mean": {…}}`` with shares from 0 to 1; ``mean`` is that over directions. If videos repeat, ``strict`` holds
         the same with only a sample's own row relevant, nothing merged. If there are subsets, ``subsets`` holds
         ``rows``, the sample numbers of each set, and per direction and metric ``{"mean": …, "std": …}`` over the
-        sets (the standard deviation of a sample, divisor n − 1).
+        sets (the standard deviation of a sample, divisor n − 1), and again ``strict``.
 
     Raises:
-        UnknownNameError: A key is no modality, or the metric is unknown.
+        UnknownNameError: A key is no modality, or the metric, the relevance or the rule for ties is unknown.
         ValueError: Fewer than two modalities, or rows, widths or ids that do not fit together.
         ModelError: An embedding is not finite.
     """
-    vectors = _checked(embeddings, video_ids, metric)
-    groups = None if video_ids is None else np.unique(np.asarray(video_ids), return_inverse=True)[1]
-    if groups is not None and groups.max() + 1 == len(groups):
-        groups = None
-    report: dict[str, Any] = _directions(vectors, groups, ks)
-    if groups is not None:
-        report["strict"] = _directions(vectors, None, ks)
+    vectors = checked_embeddings(embeddings, video_ids, metric)
+    _check_name("ties", ties, metrics.TIES)
+    groups = groups_of(video_ids, relevance)
+    rules = [("", groups)] if groups is None or relevance == "video" else [("", groups), ("strict", None)]
+    report: dict[str, Any] = {}
+    for name, these in rules:
+        _put(report, name, _directions(vectors, these, ks, ties))
     count = len(next(iter(vectors.values())))
     if subsets == "auto":
         subsets = subset_rows(count) if count > SUBSET_SIZE else None
     if subsets is not None:
-        report["subsets"] = _over_subsets(vectors, groups, ks, subsets)
+        rows = [np.asarray(subset) for subset in subsets]
+        report["subsets"] = {"rows": [row.tolist() for row in rows]}
+        for name, these in rules:
+            _put(report["subsets"], name, _over_subsets(vectors, these, ks, ties, rows))
     return report
+
+
+def groups_of(video_ids: Sequence[str] | None, relevance: str = "both") -> np.ndarray | None:
+    """Return the number of each sample's video, (N,); None where every sample stands for itself.
+
+    Raises:
+        UnknownNameError: The relevance is unknown.
+    """
+    _check_name("relevance", relevance, RELEVANCE)
+    if video_ids is None or relevance == "pair":
+        return None
+    groups = np.unique(np.asarray(video_ids), return_inverse=True)[1]
+    return None if groups.max() + 1 == len(groups) else groups
 
 
 def subset_rows(
@@ -89,20 +112,27 @@ def format_report(report: Mapping[str, Any]) -> str:
         lines += ["", *_table(report["strict"], "own row only")]
     if "subsets" in report:
         sets = report["subsets"]["rows"]
-        rows = {name: row for name, row in report["subsets"].items() if name != "rows"}
+        rows = {name: row for name, row in report["subsets"].items() if name not in ("rows", "strict", "files")}
         lines += ["", *_table(rows, f"{len(sets)} sets of {len(sets[0])}")]
+        if "strict" in report["subsets"]:
+            lines += ["", *_table(report["subsets"]["strict"], f"{len(sets)} sets of {len(sets[0])}, own row only")]
     return "\n".join(lines)
 
 
-def _checked(embeddings: Mapping[str, Any], video_ids: Sequence[str] | None, metric: str) -> dict[str, np.ndarray]:
+def checked_embeddings(
+    embeddings: Mapping[str, Any], video_ids: Sequence[str] | None, metric: str
+) -> dict[str, np.ndarray]:
+    """Return the embeddings (N, D) of each modality in float64, of unit length where the metric is cosine.
+
+    Raises:
+        UnknownNameError, ValueError, ModelError: As in ``retrieval_report``.
+    """
     for name in embeddings:
         if name not in MODALITIES:
             raise UnknownNameError(
                 f"unknown modality '{name}'.{did_you_mean(name, MODALITIES)} Known: {', '.join(MODALITIES)}."
             )
-    if metric not in ("inner_product", "cosine"):
-        known = ("inner_product", "cosine")
-        raise UnknownNameError(f"unknown metric '{metric}'.{did_you_mean(metric, known)} Known: {', '.join(known)}.")
+    _check_name("metric", metric, ("inner_product", "cosine"))
     if len(embeddings) < 2:
         raise ValueError(f"retrieval needs at least two modalities, got {', '.join(embeddings) or 'none'}")
     vectors = {name: metrics.as_numpy(embeddings[name]).astype(np.float64) for name in MODALITIES if name in embeddings}
@@ -122,22 +152,47 @@ def _checked(embeddings: Mapping[str, Any], video_ids: Sequence[str] | None, met
     return vectors
 
 
+def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise UnknownNameError(f"unknown {kind} '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+
+
+def _put(report: dict[str, Any], name: str, part: dict[str, Any]) -> None:
+    """Add a part of a report under its name, or at the top where it has none."""
+    if name:
+        report[name] = part
+    else:
+        report |= part
+
+
 def _directions(
-    vectors: Mapping[str, np.ndarray], groups: np.ndarray | None, ks: Sequence[int]
+    vectors: Mapping[str, np.ndarray], groups: np.ndarray | None, ks: Sequence[int], ties: str
 ) -> dict[str, dict[str, float]]:
     """Measure every direction, and their mean."""
     report = {}
-    for query, gallery in permutations(reversed(vectors), 2):
-        tables = list(_standings(vectors, groups, query, gallery))
-        report[f"{query}_to_{gallery}"] = metrics.summary(metrics.concatenate(tables), ks)
+    for query, gallery in directions(vectors):
+        blocks = score_blocks(vectors, groups, query, gallery)
+        tables = [metrics.standings(scores, relevant, ties) for _, scores, relevant in blocks]
+        report[f"{query}_to_{gallery}"] = metrics.summary(metrics.concatenate(tables), ks, ties)
     report["mean"] = {key: float(np.mean([row[key] for row in report.values()])) for key in next(iter(report.values()))}
     return report
 
 
-def _standings(
+def directions(modalities: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (query, gallery) of every direction between modalities given in canonical order."""
+    return list(permutations(reversed(list(modalities)), 2))
+
+
+def score_blocks(
     vectors: Mapping[str, np.ndarray], groups: np.ndarray | None, query: str, gallery: str
-) -> Iterator[metrics.Standings]:
-    query_rows, gallery_rows = _rows(vectors, groups, query), _rows(vectors, groups, gallery)
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Score the queries of one direction, a block at a time.
+
+    Yields:
+        The rows of the queries (q,), their scores (q, G) float32 against ``item_rows`` of the gallery, and which items
+        are right: one number per query (q,), or a bool mask (q, G).
+    """
+    query_rows, gallery_rows = item_rows(vectors, groups, query), item_rows(vectors, groups, gallery)
     # Products of float32 embeddings are exact in float64 but for the order of summation, which differs within one
     # matrix product; rounding the scores back to float32 keeps equal items equal.
     items = vectors[gallery][gallery_rows].T
@@ -145,11 +200,11 @@ def _standings(
         rows = query_rows[start : start + BLOCK]
         scores = (vectors[query][rows] @ items).astype(np.float32)
         relevant = rows if groups is None else groups[rows][:, None] == groups[gallery_rows][None, :]
-        yield metrics.standings(scores, relevant)
+        yield rows, scores, relevant
 
 
-def _rows(vectors: Mapping[str, np.ndarray], groups: np.ndarray | None, modality: str) -> np.ndarray:
-    """Rows that take part: all, but of each video only the first when the modality is video and videos repeat."""
+def item_rows(vectors: Mapping[str, np.ndarray], groups: np.ndarray | None, modality: str) -> np.ndarray:
+    """Return the rows that take part: all; of each video only the first if the modality is video and they repeat."""
     if groups is None or modality != "video":
         return np.arange(len(vectors[modality]))
     return np.sort(np.unique(groups, return_index=True)[1])
@@ -159,14 +214,15 @@ def _over_subsets(
     vectors: Mapping[str, np.ndarray],
     groups: np.ndarray | None,
     ks: Sequence[int],
-    subsets: Sequence[Sequence[int]],
-) -> dict[str, Any]:
-    rows = [np.asarray(subset) for subset in subsets]
-    reports = [
-        _directions({name: array[row] for name, array in vectors.items()}, None if groups is None else groups[row], ks)
-        for row in rows
-    ]
-    result: dict[str, Any] = {"rows": [row.tolist() for row in rows]}
+    ties: str,
+    subsets: Sequence[np.ndarray],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Measure every direction on each set; mean and standard deviation over the sets."""
+    reports = []
+    for rows in subsets:
+        part = {name: array[rows] for name, array in vectors.items()}
+        reports.append(_directions(part, None if groups is None else groups[rows], ks, ties))
+    result = {}
     for direction, first in reports[0].items():
         values = {key: [report[direction][key] for report in reports] for key in first}
         result[direction] = {key: {"mean": float(np.mean(v)), "std": _spread(v)} for key, v in values.items()}
