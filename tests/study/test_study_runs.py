@@ -1,0 +1,160 @@
+"""Studies for real: processes that train, are stopped, go on and fail."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmretrieval.cli.main import main
+from mmretrieval.errors import StorageError
+from mmretrieval.study.runner import Ledger, run_missing
+
+BRIEF = ["model.codebook=null", "training.epochs=1", "training.evaluate_every=1", "objective={nce: {}}"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command in this process: exit code, stdout, stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return caught.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_two_labels_two_seeds_interrupted_once(study_file, tmp_path, run):
+    """List, train, stop with Ctrl-C, go on, report; in the end nothing is left to do."""
+    file = study_file(("{training.lr: 0.0001}", "{training.epochs: 24, training.evaluate_every: 24}"))
+    out = tmp_path / "out"
+    slow = out / "rates/slow/seed-0"
+    command = ("study", file, *BRIEF, "--out", out)
+    assert run(*command, "--dry-run")[1].splitlines() == [
+        "rates: Is a fast rate better?",
+        "  train     slow, seed 0 (unknown time)",
+        "  train     fast, seed 0 (unknown time)",
+        "  train     slow, seed 1 (unknown time)",
+        "  train     fast, seed 1 (unknown time)",
+        "4 to train: time unknown until a run is finished",
+    ]
+    assert not out.exists()
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmretrieval.cli.main", *map(str, command)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # whoever started the tests in the background may have Ctrl-C ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    wait_for(lambda: list((slow / "log").glob("events*")), process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (
+        130,
+        "mmretrieval: stopped in slow, seed 0; the same command goes on there\n",
+    )
+    step = json.loads((slow / "checkpoint/progress.json").read_text())["step"]
+    assert 0 < step < 72 and not (slow / "report.json").exists()
+    first = json.loads((out / "rates/ledger.json").read_text())["slow, seed 0"]
+    assert first["failure"] is None and not first["finished"]
+    assert f"  go on     slow, seed 0 (at step {step}, unknown time)" in run(*command, "--dry-run")[1]
+
+    code, text, said = run(*command, "--only", "slow")
+    assert code == 0 and said.count("slow, seed") == 2 and "Not finished: fast, seed 0; fast, seed 1." in text
+    assert json.loads((slow / "report.json").read_text())["steps"] == 72
+    ledger = json.loads((out / "rates/ledger.json").read_text())["slow, seed 0"]
+    assert ledger["finished"] and ledger["seconds"] > first["seconds"]
+    listed = run(*command, "--dry-run")[1].splitlines()
+    assert listed[1].startswith("  finished  slow, seed 0 (") and listed[-1].startswith("2 to train: about ")
+
+    code, text, said = run(*command)
+    assert code == 0 and [line.split(": ")[1:3] for line in said.splitlines()] == [
+        ["3 of 4", "fast, seed 0"],
+        ["4 of 4", "fast, seed 1"],
+    ]
+    page = json.loads((out / "rates/rates.json").read_text())
+    assert [row["seeds"] for row in page["runs"]] == [[0, 1], [0, 1]]
+    for row in page["runs"]:
+        for seed in ("0", "1"):
+            report = json.loads((out / f"rates/{row['label']}/seed-{seed}/report.json").read_text())["retrieval"]
+            both = (report["text_to_video"]["recall@1"] + report["video_to_text"]["recall@1"]) / 2
+            assert row["metrics"]["R@1"]["values"][seed] == pytest.approx(both)
+    assert page["runs"][0]["seconds"]["0"] == ledger["seconds"]
+    assert (out / "rates/rates.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name[:5] for path in (out / "cache").iterdir()) == ["speec", "video"]  # decoded once for all
+    assert f"Made by `mmretrieval study {file} " in text
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("report.json")}
+    pages = {name: (out / "rates" / name).read_bytes() for name in ("rates.md", "rates.json", "rates.png")}
+    assert run(*command)[::2] == (0, "") and run(*command, "--report")[::2] == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("report.json")} == before
+    assert {name: (out / "rates" / name).read_bytes() for name in pages} == pages
+    assert run(*command, "--dry-run")[1].splitlines()[-1] == "0 to train: nothing is left to do"
+
+
+def wait_for(happened, process):
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+ENDS = {
+    "kill -9 $$": "killed by SIGKILL, perhaps for lack of memory; see {log}",
+    "echo 'a note'; echo 'OddError: no luck' >&2; exit 1": "OddError: no luck; see {log}",
+    "echo 'mmretrieval: no clips'; echo 'a note'; exit 2": "no clips",
+    "true": "exit code 0; see {log}",
+}
+
+
+def test_a_run_that_fails_is_noted_and_the_others_go_on(study_file, tmp_path, run, monkeypatch):
+    """What a process says last, or the signal that ended it, is the reason; one end for each run."""
+    file, out, ends = study_file(), tmp_path / "out", iter(ENDS)
+    popen = subprocess.Popen
+
+    def start(command, **options):
+        return popen(["sh", "-c", next(ends)], **options)
+
+    monkeypatch.setattr("mmretrieval.study.runner.subprocess.Popen", start)
+    code, text, said = run("study", file, *BRIEF, "--out", out)
+    runs = [(label, seed) for seed in (0, 1) for label in ("slow", "fast")]
+    reasons = [
+        reason.format(log=out / f"rates/{label}/seed-{seed}.log")
+        for (label, seed), reason in zip(runs, ENDS.values(), strict=True)
+    ]
+    assert code == 1
+    assert said.splitlines() == [
+        f"rates: {number} of 4: {label}, seed {seed}: failed: {reason}"
+        for number, ((label, seed), reason) in enumerate(zip(runs, reasons, strict=True), start=1)
+    ]
+    for (label, seed), reason in zip(runs, reasons, strict=True):
+        assert f"- {label}, seed {seed}: {reason}\n" in text
+    code, text, _ = run("study", file, *BRIEF, "--out", out, "--report")
+    assert code == 0 and f"- slow, seed 0: {reasons[0]}\n" in text
+
+
+def test_a_folder_at_work_is_refused(planned, tmp_path):
+    study, runs = planned()
+    out = tmp_path / "out"
+    out.mkdir()
+    handle = os.open(out, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(StorageError) as caught:
+        run_missing(runs, runs, Ledger(tmp_path / "ledger.json"), out, print, lambda: None)
+    os.close(handle)
+    assert str(caught.value) == (
+        f"{out}: another 'mmretrieval study', or a run it has left behind, is at work there: wait for it, or choose "
+        "another folder with --out"
+    )
+
+
+def test_seeds_that_are_no_numbers(study_file, run):
+    code, _, said = run("study", study_file(), "--seeds", "0,x")
+    assert code == 2 and "got '0,x'; different numbers from 0 on are needed, e.g. 0,1,2" in " ".join(said.split())
