@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmretrieval.encoders import create_encoder
+from mmretrieval.encoders import create_encoder, encoders
 from mmretrieval.encoders.text import TextTransformer
 from mmretrieval.errors import ModelError, UnknownNameError
 from mmretrieval.types import Padded
@@ -61,6 +61,5 @@ def test_messages():
     with pytest.raises(UnknownNameError) as error:
         create_encoder("resdavnet")
     assert str(error.value) == (
-        "unknown encoder 'resdavnet'. Did you mean 'resdavenet'? "
-        "Known: resdavenet, resdavenet_small, text_transformer, video."
+        f"unknown encoder 'resdavnet'. Did you mean 'resdavenet'? Known: {', '.join(encoders.names())}."
     )
