@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmretrieval.types import Encoding
+from mmretrieval.types import Encoding, Padded, Quantized
 
 
 def world_size() -> int:
@@ -60,6 +60,49 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return total
 
 
+def draw_rows(parts: Sequence[Tensor], wanted: int, seed: int, like: Tensor) -> Tensor:
+    """Return up to ``wanted`` random rows of all processes' ``parts`` [(n, D)], the same ones on every process.
+
+    Rows count part by part, process by process within each: as if one process had all of them. Every process brings
+    as many parts; without any the answer is empty. ``like`` (…, D) gives type and device.
+    """
+    lengths = torch.zeros(len(parts), world_size(), dtype=torch.long, device=like.device)
+    lengths[:, rank()] = torch.tensor([len(part) for part in parts], device=like.device)
+    lengths = all_reduce_sum(lengths)
+    starts = (lengths.flatten().cumsum(0) - lengths.flatten()).view_as(lengths)[:, rank()]
+    generator = torch.Generator().manual_seed(seed)
+    picked = torch.randperm(int(lengths.sum()), generator=generator)[:wanted].to(like.device)
+    chosen = like.new_zeros(len(picked), like.shape[-1])
+    for part, start in zip(parts, starts.tolist(), strict=True):
+        here = (picked >= start) & (picked < start + len(part))
+        chosen[here] = part[picked[here] - start].to(chosen)
+    return all_reduce_sum(chosen)
+
+
+def stack_all(values: Tensor) -> Tensor:
+    """Return the (D,) vectors of all processes as (W, D), in the order of their ranks (no gradient)."""
+    if world_size() == 1:
+        return values.detach().unsqueeze(0)
+    parts = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(parts, values.detach().contiguous())
+    return torch.stack(parts)
+
+
+def same_length(inputs: Padded) -> Padded:
+    """Pad (B, N, …) to the longest N of all processes, with zeros that the mask hides.
+
+    Batch statistics that look at padding are then those of one process that has padded the whole batch.
+    """
+    if world_size() == 1:
+        return inputs
+    length = inputs.mask.shape[1]
+    missing = int(stack_all(torch.tensor([length], device=inputs.mask.device)).max()) - length
+    if not missing:
+        return inputs
+    values = pad(inputs.values, (0, 0) * (inputs.values.dim() - 2) + (0, missing))
+    return Padded(values, pad(inputs.mask, (0, missing)))
+
+
 def broadcast(values: Tensor) -> Tensor:
     """Overwrite ``values`` in place with those of process 0, and return them."""
     if world_size() > 1:
@@ -74,7 +117,8 @@ def gather(encodings: Mapping[str, Encoding]) -> dict[str, Encoding]:
     the loss of the global batch, and its backward sums the gradients of all of them for its own rows. Data-parallel
     training averages over processes, and that average is the gradient of one process with the whole batch.
 
-    Fine-grained features and commitment stay local: no objective compares them across items.
+    The commitment becomes that of the global batch: the mean over all real positions, whichever process has how many.
+    Fine-grained features stay local: no objective compares them across items.
     """
     if world_size() == 1 or not encodings:
         return dict(encodings)
@@ -85,8 +129,17 @@ def gather(encodings: Mapping[str, Encoding]) -> dict[str, Encoding]:
 def _gather_encoding(encoding: Encoding, counts: list[int]) -> Encoding:
     quantized = encoding.quantized
     if quantized is not None:
-        quantized = quantized._replace(distribution=_GatherRows.apply(quantized.distribution, counts))
+        quantized = quantized._replace(
+            distribution=_GatherRows.apply(quantized.distribution, counts), commitment=_mean_commitment(quantized)
+        )
     return encoding._replace(embedding=_GatherRows.apply(encoding.embedding, counts), quantized=quantized)
+
+
+def _mean_commitment(quantized: Quantized) -> Tensor:
+    """Return the mean over the real positions of all processes, () with gradient."""
+    here = quantized.features.mask.sum().to(quantized.commitment)
+    sums = _GatherRows.apply((quantized.commitment * here).reshape(1), [1] * world_size())
+    return sums.sum() / all_reduce_sum(here).clamp_min(1)
 
 
 def _counts(rows: Tensor) -> list[int]:
