@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from mmretrieval.backbones import resnet  # noqa: F401 (importing a family registers its variants)
+from mmretrieval.backbones import resnet, two_trunk  # noqa: F401 (importing a family registers its variants)
 from mmretrieval.backbones.names import backbones
 from mmretrieval.errors import UnknownNameError, did_you_mean
 from mmretrieval.registry import Registry

@@ -7,7 +7,8 @@ residual branch only, at the input of each block's first convolution; shortcuts 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,15 @@ from mmretrieval.layers.masking import expand, zero_padding
 from mmretrieval.layers.temporal import TemporalAggregation, TemporalShift
 from mmretrieval.types import ClipSpec, Features, Padded
 
-_DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+Cleaner = Callable[[Tensor], Tensor]
+"""Zeroes the padding of a map (B, C, H, W), where an image has any."""
+
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+def untouched(maps: Tensor) -> Tensor:
+    """Return maps as they are: what cleans the images of a clip, which have no padding."""
+    return maps
 
 
 class _Block(nn.Module, ABC):
@@ -38,16 +47,19 @@ class _Block(nn.Module, ABC):
         self.tsm = TemporalShift() if temporal == "tsm" else None
 
     @abstractmethod
-    def residual(self, frames: Tensor) -> Tensor:
-        """The residual branch, up to its last normalisation."""
+    def residual(self, frames: Tensor, clean: Cleaner) -> Tensor:
+        """The residual branch, up to its last normalisation; ``clean`` comes before each 3x3 convolution."""
 
-    def forward(self, frames: Tensor, mask: Tensor | None, length: int) -> Tensor:
-        """Frames (B·T, C, H, W); ``mask`` (B·T,) only where some frames are padding, which must not mix in time."""
+    def forward(self, frames: Tensor, mask: Tensor | None, length: int, clean: Cleaner = untouched) -> Tensor:
+        """Frames (B·T, C, H, W); ``mask`` (B·T,) only where some frames are padding, which must not mix in time.
+
+        ``clean`` is for images with padding of their own: spectrograms of different length.
+        """
         shortcut = frames if self.downsample is None else self.downsample(frames)
         mixer = self.tam or self.tsm
         if mixer is not None:
             frames = mixer(frames if mask is None else zero_padding(frames, mask), length)
-        return self.relu(self.residual(frames) + shortcut)
+        return self.relu(self.residual(frames, clean) + shortcut)
 
 
 class BasicBlock(_Block):
@@ -62,8 +74,9 @@ class BasicBlock(_Block):
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
 
-    def residual(self, frames: Tensor) -> Tensor:
-        return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(frames)))))
+    def residual(self, frames: Tensor, clean: Cleaner) -> Tensor:
+        frames = self.relu(self.bn1(self.conv1(clean(frames))))
+        return self.bn2(self.conv2(clean(frames)))
 
 
 class Bottleneck(_Block):
@@ -80,24 +93,24 @@ class Bottleneck(_Block):
         self.conv3 = nn.Conv2d(channels, channels * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
 
-    def residual(self, frames: Tensor) -> Tensor:
+    def residual(self, frames: Tensor, clean: Cleaner) -> Tensor:
         frames = self.relu(self.bn1(self.conv1(frames)))
-        frames = self.relu(self.bn2(self.conv2(frames)))
+        frames = self.relu(self.bn2(self.conv2(clean(frames))))
         return self.bn3(self.conv3(frames))
 
 
-class ResNet(nn.Module):
-    """Residual network over the frames of a clip; features are its last feature map, every place of every frame.
+class ResidualStages(nn.Module):
+    """The stem and the stages of a residual network: images to its last feature map.
 
     Args:
         blocks: ``BasicBlock`` or ``Bottleneck`` for each stage.
         depths: Blocks per stage.
         widths: Channels per stage, before a bottleneck's expansion; the stem has the first.
-        spec: The clips it expects.
         temporal: None (frames stay apart: TSN), "tsm" or "tam".
         strides: Spatial stride of each stage.
         stem: Kernel and stride of the first convolution.
         stem_pool: Max-pooling of stride 2 after it.
+        channels: Channels of an image: 3 for colours, 1 for a spectrogram.
     """
 
     def __init__(
@@ -105,17 +118,16 @@ class ResNet(nn.Module):
         blocks: Sequence[type[_Block]],
         depths: Sequence[int],
         widths: Sequence[int],
-        spec: ClipSpec,
         temporal: str | None = None,
         strides: Sequence[int] = (1, 2, 2, 2),
         stem: tuple[int, int] = (7, 2),
         stem_pool: bool = True,
+        channels: int = 3,
     ):
         super().__init__()
-        self.spec = spec
         self.feature_dim = widths[-1] * blocks[-1].expansion
         kernel, stride = stem
-        self.conv1 = nn.Conv2d(3, widths[0], kernel, stride, kernel // 2, bias=False)
+        self.conv1 = nn.Conv2d(channels, widths[0], kernel, stride, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if stem_pool else nn.Identity()
@@ -136,6 +148,38 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def maps(self, images: Tensor, mask: Tensor | None, length: int, clean: Cleaner = untouched) -> Tensor:
+        """Images (B·T, C, H, W), zero at padding, to the last feature map (B·T, D, h, w)."""
+        images = self.maxpool(clean(self.relu(self.bn1(self.conv1(images)))))
+        for name in self.stages:
+            for block in getattr(self, name):
+                images = block(images, mask, length, clean)
+        return images
+
+
+class ResNet(ResidualStages):
+    """Residual network over the frames of a clip; features are its last feature map, every place of every frame.
+
+    Args:
+        blocks: ``BasicBlock`` or ``Bottleneck`` for each stage.
+        depths: Blocks per stage.
+        widths: Channels per stage; see ``ResidualStages``, as for the further options.
+        spec: The clips it expects.
+        temporal: None (frames stay apart: TSN), "tsm" or "tam".
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[type[_Block]],
+        depths: Sequence[int],
+        widths: Sequence[int],
+        spec: ClipSpec,
+        temporal: str | None = None,
+        **options: Any,
+    ):
+        super().__init__(blocks, depths, widths, temporal, **options)
+        self.spec = spec
+
     def forward(self, frames: Padded) -> Features:
         """Clips (B, T, C, H, W), normalised by ``spec``, to features (B, T·h·w, D) with grid (T, h, w)."""
         batch, length = frames.mask.shape
@@ -144,10 +188,7 @@ class ResNet(nn.Module):
         values = frames.values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         if mask is not None:
             values = zero_padding(values, mask)
-        values = self.maxpool(self.relu(self.bn1(self.conv1(values))))
-        for name in self.stages:
-            for block in getattr(self, name):
-                values = block(values, mask, length)
+        values = self.maps(values, mask, length)
         height, width = values.shape[-2:]
         values = values.permute(0, 2, 3, 1).reshape(batch, length, height * width, self.feature_dim)
         if not whole:
@@ -158,20 +199,21 @@ class ResNet(nn.Module):
 
 def _imagenet(depth: int, temporal: str | None, frames: int, size: int) -> ResNet:
     block = BasicBlock if depth < 50 else Bottleneck
-    return ResNet([block] * 4, _DEPTHS[depth], (64, 128, 256, 512), ClipSpec(frames, size), temporal)
+    return ResNet([block] * 4, DEPTHS[depth], (64, 128, 256, 512), ClipSpec(frames, size), temporal)
 
 
 def _tiny(temporal: str | None, frames: int, size: int, width: int) -> ResNet:
-    # Made for the clock of a CPU: the stem leaves a quarter of the resolution, so that no normalisation moves large
-    # maps, and the widest stage is a bottleneck; what remains are 3x3 convolutions that run close to its peak.
-    widths, strides = (width, 2 * width, 4 * width, 64), (1, 2, 2, 1)
-    blocks = [BasicBlock, BasicBlock, BasicBlock, Bottleneck]
-    return ResNet(blocks, (1, 1, 1, 1), widths, ClipSpec(frames, size), temporal, strides, (7, 4), stem_pool=False)
+    # Made for small frames and the clock of a CPU: a stem that keeps half of the resolution, because things may be a
+    # few pixels wide, and one block per stage, each halving it.
+    widths = (width, 3 * width, 8 * width)
+    spec = ClipSpec(frames, size)
+    return ResNet([BasicBlock] * 3, (1, 1, 1), widths, spec, temporal, strides=(2, 2, 2), stem=(5, 2), stem_pool=False)
 
 
 def _test(temporal: str | None, frames: int, size: int) -> ResNet:
     blocks = [BasicBlock, Bottleneck]
-    return ResNet(blocks, (1, 1), (8, 8), ClipSpec(frames, size), temporal, (2, 2), (3, 2), stem_pool=False)
+    spec = ClipSpec(frames, size)
+    return ResNet(blocks, (1, 1), (8, 8), spec, temporal, strides=(2, 2), stem=(3, 2), stem_pool=False)
 
 
 @backbones.register()
@@ -205,8 +247,8 @@ def resnet152(frames: int = 8, size: int = 224) -> ResNet:
 
 
 @backbones.register()
-def resnet_tiny(frames: int = 8, size: int = 64, width: int = 32) -> ResNet:
-    """A ResNet for small frames on a CPU, ``width`` channels at first, 256 at last; each frame by itself (TSN)."""
+def resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
+    """A ResNet for small frames on a CPU, ``width`` channels at first, eight times as many at last; each frame by itself (TSN)."""
     return _tiny(None, frames, size, width)
 
 
@@ -247,8 +289,8 @@ def tsm_resnet152(frames: int = 8, size: int = 224) -> ResNet:
 
 
 @backbones.register()
-def tsm_resnet_tiny(frames: int = 8, size: int = 64, width: int = 32) -> ResNet:
-    """A ResNet for small frames on a CPU, ``width`` channels at first, 256 at last; channels shifted in time (TSM)."""
+def tsm_resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
+    """A ResNet for small frames on a CPU, ``width`` channels at first, eight times as many at last; channels shifted in time (TSM)."""
     return _tiny("tsm", frames, size, width)
 
 
@@ -289,8 +331,8 @@ def tam_resnet152(frames: int = 8, size: int = 224) -> ResNet:
 
 
 @backbones.register()
-def tam_resnet_tiny(frames: int = 8, size: int = 64, width: int = 32) -> ResNet:
-    """A ResNet for small frames on a CPU, ``width`` channels at first, 256 at last; frames blended in time (TAM)."""
+def tam_resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
+    """A ResNet for small frames on a CPU, ``width`` channels at first, eight times as many at last; frames blended in time (TAM)."""
     return _tiny("tam", frames, size, width)
 
 

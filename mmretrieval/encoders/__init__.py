@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmretrieval.backbones import build
-from mmretrieval.encoders import speech, text, video  # noqa: F401 (importing a family registers its names)
+from mmretrieval.encoders import pretrained, speech, speech_resnet, text, video  # noqa: F401 (importing registers)
 from mmretrieval.encoders.names import encoders
 from mmretrieval.types import Encoder
 

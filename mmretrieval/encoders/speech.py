@@ -42,7 +42,7 @@ class _Block(nn.Module):
         return _zero(self.relu(self.bn2(self.conv2(values)) + shortcut), mask), mask
 
 
-def _centre(values: Tensor, mask: Tensor) -> Tensor:
+def centre_bands(values: Tensor, mask: Tensor) -> Tensor:
     """Take the mean over real frames off each mel band of (B, T, M): words stay, much of voice and room goes."""
     return values - masked_mean(values, mask).unsqueeze(1)
 
@@ -117,7 +117,7 @@ class ResDAVEnet(nn.Module):
         """Log-mel frames (B, T, M) in decibels to features (B, N, D), N = T halved by each stride with ceil."""
         values, mask = log_mel
         if self.input_floor_db is not None:
-            values = _centre(1.0 - values / self.input_floor_db, mask)
+            values = centre_bands(1.0 - values / self.input_floor_db, mask)
         values = self._stem(zero_padding(values, mask))
         mask = downsample_mask(mask, self.stem_stride)
         values = _zero(self.relu(self.bn1(values)), mask)

@@ -27,6 +27,11 @@ class VideoEncoder(nn.Module):
         self.feature_dim = backbone.feature_dim
 
     @property
+    def feature_groups(self) -> tuple[int, ...]:
+        """Widths of the parts of a feature that come from different networks; one part unless the backbone has more."""
+        return getattr(self.backbone, "feature_groups", (self.feature_dim,))
+
+    @property
     def spec(self) -> ClipSpec:
         """The clips it expects."""
         return self.backbone.spec
