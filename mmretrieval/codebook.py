@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmretrieval.distributed import all_reduce_sum, broadcast, rank, world_size
+from mmretrieval.distributed import all_reduce_sum, broadcast, draw_rows, rank
 from mmretrieval.errors import ModelError
 from mmretrieval.layers.masking import masked_mean, zero_padding
 from mmretrieval.types import Features, Quantized
@@ -163,30 +163,13 @@ class EMACodebook(nn.Module):
         dead = (self.steps_unused >= self.revive_after).nonzero().flatten()
         if len(dead) == 0:
             return
-        chosen = self._pick(candidates, len(dead))
+        # seeded by the number of updates, so that a resumed run repeats the draw
+        chosen = draw_rows(candidates, len(dead), int(self.updates), like=self.codes)
         dead = dead[: len(chosen)]
         self.codes[dead] = chosen
         self.sums[dead] = chosen
         self.counts[dead] = 1
         self.steps_unused[dead] = 0
-
-    def _pick(self, candidates: list[Tensor], wanted: int) -> Tensor:
-        """Return up to ``wanted`` random vectors of all processes' candidates, the same ones on every process.
-
-        The draw is seeded by the number of updates, so it needs no broadcast and a resumed run repeats it. Candidates
-        count modality by modality, process by process within each: as if one process had seen the whole batch.
-        """
-        lengths = torch.zeros(len(candidates), world_size(), dtype=torch.long, device=self.codes.device)
-        lengths[:, rank()] = torch.tensor([len(part) for part in candidates], device=lengths.device)
-        lengths = all_reduce_sum(lengths)
-        starts = (lengths.flatten().cumsum(0) - lengths.flatten()).view_as(lengths)[:, rank()]
-        generator = torch.Generator().manual_seed(int(self.updates))
-        picked = torch.randperm(int(lengths.sum()), generator=generator)[:wanted].to(self.codes.device)
-        chosen = torch.zeros(len(picked), self.dim, device=self.codes.device)
-        for part, start in zip(candidates, starts.tolist(), strict=True):
-            here = (picked >= start) & (picked < start + len(part))
-            chosen[here] = part[picked[here] - start].to(chosen)
-        return all_reduce_sum(chosen)
 
 
 class _Step:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,21 @@ from torch import Tensor, nn
 
 from mmretrieval.codebook import EMACodebook
 from mmretrieval.data.processor import Processor
-from mmretrieval.encoders import create_encoder
+from mmretrieval.encoders.sections import build_encoder, clip_spec, is_pretrained, speech_spec, text_spec
 from mmretrieval.errors import ModelError, QueryError
 from mmretrieval.files import atomic_folder
-from mmretrieval.layers.glu import GatedEmbeddingUnit, GLUHead
-from mmretrieval.layers.pooling import MeanPool, create_pooler
-from mmretrieval.media.tokens import Tokenizer
-from mmretrieval.types import MODALITIES, Batch, Encoder, Encoding, Features, Padded, SpeechSpec, TextSpec
+from mmretrieval.layers.blank import Blank
+from mmretrieval.layers.chunks import in_chunks, rejoin
+from mmretrieval.layers.glu import create_head
+from mmretrieval.layers.pooling import MeanPool, create_norm, create_pooler
+from mmretrieval.layers.tied import state_with_copies, state_without_copies
+from mmretrieval.media.tokens import PretrainedTokenizer, Tokenizer, tokenizer_from_json
+from mmretrieval.types import MODALITIES, Batch, Encoder, Encoding, Features, Padded
 
 FORMAT = 1
-HEADS = {"glu": GLUHead, "gated": GatedEmbeddingUnit}
 MAX_SCALE = 100.0
+POOLING = ("pool", "norm", "pool_number")
+"""Keys of a modality's section that say how its features become one vector; models saved earlier lack the last two."""
 
 
 class Branch(nn.Module):
@@ -41,9 +45,13 @@ class Branch(nn.Module):
         encoder: Inputs to features (B, N, ``encoder.feature_dim``).
         dim: Width D of the embedding.
         code_dim: Width of the codebook, or None for a continuous model.
-        pool: How features become one vector: ``mean``, ``max`` or ``attention``.
-        head: ``glu`` (two linear layers, each gated) or ``gated`` (gated embedding unit).
+        pool: How features become one vector: ``mean``, ``max``, ``attention`` or ``sampled``.
+        head: ``glu`` (two linear layers, each gated), ``gated`` (gated embedding unit), ``linear``, or ``none`` for
+            features that are embeddings already.
         dropout: Share of pooled features dropped before the heads in training.
+        norm: What is done to that vector before the head: ``batch``, ``l2`` (each network's part of it to unit length;
+            an encoder of several says their widths in ``feature_groups``) or ``none``.
+        pool_number: Positions that the pooling ``sampled`` draws in training.
     """
 
     def __init__(
@@ -54,14 +62,17 @@ class Branch(nn.Module):
         pool: str = "mean",
         head: str = "glu",
         dropout: float = 0.0,
+        norm: str = "batch",
+        pool_number: int = 10,
     ):
         super().__init__()
         self.encoder = encoder
-        self.pool = create_pooler(pool, encoder.feature_dim)
-        # pooled features share a large common part; without it the cosines of different items start far below 1
-        self.norm = nn.BatchNorm1d(encoder.feature_dim)
+        self.pool = create_pooler(pool, encoder.feature_dim, pool_number)
+        # pooled features share a large common part; unless it is taken off, by batch, the cosines of different items
+        # start close to 1
+        self.norm = create_norm(norm, getattr(encoder, "feature_groups", (encoder.feature_dim,)))
         self.dropout = nn.Dropout(dropout)
-        self.head = HEADS[head](encoder.feature_dim, dim)
+        self.head = create_head(head, encoder.feature_dim, dim)
         if code_dim is not None:
             # standardised over real positions: all modalities then lie in one place and on one scale, so that they meet
             # in the same codes, and the temperature-free soft-min over distances has a scale to work on
@@ -73,21 +84,62 @@ class Branch(nn.Module):
             nn.init.zeros_(self.from_codes.weight)
             nn.init.zeros_(self.from_codes.bias)
 
-    def forward(self, inputs: Padded) -> tuple[Tensor, Features]:
+    def forward(self, inputs: Padded | Features) -> tuple[Tensor, Features]:
         """Return the continuous summary (B, D) and the fine-grained features."""
-        features = self.encoder(inputs)
-        return self.head(self.dropout(self.norm(self.pool(features)))), features
+        features = self.features(inputs)
+        return self.summary(self.pool(features)), features
+
+    def features(self, inputs: Padded | Features) -> Features:
+        """Return the encoder's features of inputs; features that come in its place are taken as they are."""
+        if isinstance(inputs, Features):
+            return inputs._replace(values=inputs.values.float())
+        return self.encoder(inputs)
+
+    def summary(self, pooled: Tensor) -> Tensor:
+        """Return the continuous summary (B, D) of pooled features."""
+        return self.head(self.dropout(self.norm(pooled)))
 
     def project(self, features: Features) -> Features:
         """Map features to the width and scale of the codebook."""
-        real = self.code_norm(self.to_codes(features.values[features.mask]).float())
-        values = real.new_zeros(*features.mask.shape, real.shape[-1])
-        values[features.mask] = real
-        return features._replace(values=values)
+        return _at_real(features, lambda real: self.code_norm(self.to_codes(real).float()))
+
+    def pool_chunks(self, inputs: Padded, size: int, discrete: bool) -> tuple[Tensor, Features]:
+        """Return pooled features and, if ``discrete``, features for the codebook, with the memory of ``size`` items.
+
+        Everything that looks at one item at a time runs in chunks; what looks across items, the normalisations before
+        the head and before the codebook, sees the whole batch. Features of the encoder's width are not kept: without
+        ``discrete`` each item's features are its pooled vector.
+        """
+
+        def run(chunk: Padded) -> tuple[Tensor, Features]:
+            features = self.encoder(chunk)
+            pooled = self.pool(features)
+            return pooled, _at_real(features, self.to_codes) if discrete else one_position(pooled)
+
+        vectors, parts = zip(*in_chunks(run, inputs, size, self), strict=True)
+        features = parts[0]._replace(
+            values=rejoin([part.values for part in parts]), mask=rejoin([part.mask for part in parts])
+        )
+        if discrete:
+            features = _at_real(features, lambda real: self.code_norm(real.float()))
+        return rejoin(vectors), features
 
     def discrete(self, quantized: Features) -> Tensor:
         """Return the discrete summary (B, D) of quantised features."""
         return self.from_codes(self.dropout(self.pool_codes(quantized)))
+
+
+def _at_real(features: Features, function: Callable[[Tensor], Tensor]) -> Features:
+    """Apply ``function`` (n, D) → (n, D') to the real positions alone; zeros stand at padding."""
+    real = function(features.values[features.mask])
+    values = real.new_zeros(*features.mask.shape, real.shape[-1])
+    values[features.mask] = real
+    return features._replace(values=values)
+
+
+def one_position(pooled: Tensor) -> Features:
+    """Return vectors (B, D) as features (B, 1, D) whose pooling gives them back."""
+    return Features(pooled.unsqueeze(1), pooled.new_ones(len(pooled), 1, dtype=torch.bool), (1,))
 
 
 class RetrievalModel(nn.Module):
@@ -104,7 +156,7 @@ class RetrievalModel(nn.Module):
         dim: Width D of the embedding.
         similarity: ``cosine`` or ``dot``.
         scale: What cosines are multiplied by at the start of training.
-        pools: Pooling by modality.
+        pools: By modality the ``pool``, ``norm`` and ``pool_number`` of its branch, where they are not the usual ones.
         head: Kind of head of the continuous summary.
         dropout: Dropout before the heads.
         config: Everything ``from_config`` needs to build this model again.
@@ -118,7 +170,7 @@ class RetrievalModel(nn.Module):
         dim: int,
         similarity: str = "cosine",
         scale: float = 20.0,
-        pools: dict[str, str] | None = None,
+        pools: dict[str, dict[str, Any]] | None = None,
         head: str = "glu",
         dropout: float = 0.0,
         config: dict[str, Any] | None = None,
@@ -128,7 +180,7 @@ class RetrievalModel(nn.Module):
         code_dim = codebook.dim if codebook is not None else None
         self.branches = nn.ModuleDict(
             {
-                name: Branch(encoders[name], dim, code_dim, pools.get(name, "mean"), head, dropout)
+                name: Branch(encoders[name], dim, code_dim, head=head, dropout=dropout, **pools.get(name, {}))
                 for name in MODALITIES
                 if name in encoders
             }
@@ -161,17 +213,29 @@ class RetrievalModel(nn.Module):
         """Whether the codebook exists and has been started."""
         return self.codebook is not None and bool(self.codebook.ready)
 
-    def forward(self, batch: Batch) -> dict[str, Encoding]:
-        """Encode every modality of a batch."""
-        return {name: self.encode(name, inputs) for name, inputs in batch.inputs.items()}
+    def forward(self, batch: Batch, chunk_size: int | None = None) -> dict[str, Encoding]:
+        """Encode every modality of a batch.
 
-    def encode(self, modality: str, inputs: Padded) -> Encoding:
+        Args:
+            batch: The batch.
+            chunk_size: Encoders see so many clips at a time, forwards and backwards; None is all at once. The
+                gradient is that of the whole batch, but ``features`` of an encoding are then only what the codebook
+                sees: projected, or pooled where there is none.
+        """
+        return {name: self.encode(name, inputs, chunk_size) for name, inputs in batch.inputs.items()}
+
+    def encode(self, modality: str, inputs: Padded | Features, chunk_size: int | None = None) -> Encoding:
         """Encode one modality; until the codebook is started the embedding is the continuous summary alone."""
         branch = self._branch(modality)
-        summary, features = branch(inputs)
+        if chunk_size is None or isinstance(inputs, Features):
+            summary, features = branch(inputs)
+            projected = branch.project(features) if self.discrete else None
+        else:
+            pooled, features = branch.pool_chunks(inputs, chunk_size, self.discrete)
+            summary, projected = branch.summary(pooled), features
         quantized = None
         if self.discrete:
-            quantized = self.codebook(branch.project(features))
+            quantized = self.codebook(projected)
             summary = summary + branch.discrete(quantized.features)
         summary = summary.float()
         if self.similarity == "cosine":
@@ -179,10 +243,13 @@ class RetrievalModel(nn.Module):
             summary = nn.functional.normalize(summary, dim=-1) * scale.sqrt()
         return Encoding(summary, features, quantized)
 
-    def code_features(self, modality: str, inputs: Padded) -> Tensor:
+    def code_features(self, modality: str, inputs: Padded | Features, chunk_size: int | None = None) -> Tensor:
         """Return the projected features at real positions, (n, code width): what the codebook is started from."""
         branch = self._branch(modality)
-        features = branch.project(branch.encoder(inputs))
+        if chunk_size is None or isinstance(inputs, Features):
+            features = branch.project(branch.features(inputs))
+        else:
+            _, features = branch.pool_chunks(inputs, chunk_size, discrete=True)
         return features.values[features.mask].float()
 
     @torch.inference_mode()
@@ -239,17 +306,22 @@ class RetrievalModel(nn.Module):
     def from_config(cls, config: dict[str, Any], tokenizer: Tokenizer | None = None) -> RetrievalModel:
         """Build a model with new weights from the ``model`` section of a recipe, in plain values.
 
+        Pretrained encoders that name a source are read from there, with their vocabulary; the ``config`` of the model
+        then holds what is needed to build them without it.
+
         Args:
             config: As ``config.json`` of a saved model holds it.
-            tokenizer: The sub-word vocabulary; needed where the model has text.
+            tokenizer: The sub-word vocabulary; needed where the model has text that does not bring its own.
         """
+        config = deepcopy(config)
         sections = {name: config[name] for name in MODALITIES if config.get(name)}
-        encoders = {name: _BUILDERS[name](section, tokenizer) for name, section in sections.items()}
+        encoders = {name: build_encoder(name, section, tokenizer) for name, section in sections.items()}
+        brought = getattr(encoders.get("text"), "tokenizer_json", None)
         processor = Processor(
-            clip=replace(encoders["video"].spec, fps=sections["video"]["fps"]) if "video" in encoders else None,
-            speech=_speech_spec(sections["speech"]) if "speech" in encoders else None,
-            text=TextSpec(sections["text"]["max_tokens"]) if "text" in encoders else None,
-            tokenizer=tokenizer,
+            clip=clip_spec(sections["video"], encoders["video"]) if "video" in encoders else None,
+            speech=speech_spec(sections["speech"], encoders["speech"]) if "speech" in encoders else None,
+            text=text_spec(sections["text"], encoders["text"]) if "text" in encoders else None,
+            tokenizer=tokenizer if brought is None else PretrainedTokenizer.from_json(brought),
         )
         codebook = EMACodebook(**config["codebook"]) if config.get("codebook") else None
         return cls(
@@ -259,7 +331,7 @@ class RetrievalModel(nn.Module):
             dim=config["dim"],
             similarity=config["similarity"],
             scale=config["scale"],
-            pools={name: section["pool"] for name, section in sections.items()},
+            pools={name: _pooling(section) for name, section in sections.items()},
             head=config["head"],
             dropout=config["dropout"],
             config=config,
@@ -278,8 +350,7 @@ class RetrievalModel(nn.Module):
             (unfinished / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             if self.processor.tokenizer is not None:
                 (unfinished / "tokenizer.json").write_text(self.processor.tokenizer.to_json(), encoding="utf-8")
-            state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-            save_file(state, str(unfinished / "model.safetensors"))
+            save_file(state_without_copies(self), str(unfinished / "model.safetensors"))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> RetrievalModel:
@@ -290,13 +361,12 @@ class RetrievalModel(nn.Module):
         """
         folder = Path(folder)
         config = _read_config(folder)
-        tokenizer_file = folder / "tokenizer.json"
-        tokenizer = Tokenizer.from_json(tokenizer_file.read_text("utf-8")) if tokenizer_file.is_file() else None
         try:
-            model = cls.from_config(config, tokenizer)
+            with Blank():
+                model = cls.from_config(config, _read_tokenizer(folder, config))
         except (KeyError, TypeError) as error:
             raise ModelError(f"{folder}/config.json does not describe a model: {error}") from None
-        state = _read_weights(folder / "model.safetensors")
+        state = state_with_copies(model, _read_weights(folder / "model.safetensors"))
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         got = {name: tuple(tensor.shape) for name, tensor in state.items()}
         if expected != got:
@@ -309,31 +379,16 @@ class RetrievalModel(nn.Module):
         return model.eval()
 
 
-def _build_video(section: dict, tokenizer: Tokenizer | None) -> Encoder:
-    backbone = dict(section["backbone"])
-    return create_encoder(
-        "video", backbone=backbone.pop("name"), frames=section["frames"], size=section["size"], **backbone
-    )
+def _pooling(section: dict) -> dict:
+    """Return the keys of a modality's section that its branch wants to know."""
+    return {key: section[key] for key in POOLING if key in section}
 
 
-def _build_speech(section: dict, tokenizer: Tokenizer | None) -> Encoder:
-    arguments = dict(section["encoder"])
-    return create_encoder(arguments.pop("name"), mels=section["mels"], **arguments)
-
-
-def _build_text(section: dict, tokenizer: Tokenizer | None) -> Encoder:
-    if tokenizer is None:
-        raise ModelError("a model with text needs its sub-word vocabulary: tokenizer.json is missing")
-    arguments = dict(section["encoder"])
-    name = arguments.pop("name")
-    return create_encoder(name, vocab_size=tokenizer.size, max_tokens=section["max_tokens"], **arguments)
-
-
-_BUILDERS = {"video": _build_video, "speech": _build_speech, "text": _build_text}
-
-
-def _speech_spec(section: dict) -> SpeechSpec:
-    return replace(SpeechSpec(), mels=section["mels"], max_seconds=section["max_seconds"])
+def _read_tokenizer(folder: Path, config: dict) -> Tokenizer | None:
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    return tokenizer_from_json(file.read_text("utf-8"), "pretrained" if is_pretrained(config.get("text")) else "own")
 
 
 def _groups(items: Iterable[Tensor], size: int) -> Iterable[list[Tensor]]:

@@ -36,6 +36,13 @@ class DataSection(Section):
     decoder: Literal["decord", "pyav"] = "decord"
     cache: Path_ | None = None
     """A folder in which decoded clips are kept after the first pass; null decodes the files again each time."""
+    features: Path_ | None = None
+    """A folder in which the features of frozen encoders are kept: each clip is decoded and encoded once, as evaluation
+    sees it. null encodes it again each time."""
+    feature_type: Literal["float16", "bfloat16", "float32"] = "float16"
+    """The type of number that features are kept in."""
+    feature_views: Annotated[int, Field(ge=0)] = 0
+    """Random views of each training clip that are kept, to draw from; 0 trains on what evaluation sees."""
 
 
 class BackboneSection(BaseModel):
@@ -45,12 +52,23 @@ class BackboneSection(BaseModel):
     name: str
 
 
-class VideoSection(Section):
+class PooledSection(Section):
+    """How the features of a modality become one vector before its head."""
+
+    pool: Literal["mean", "max", "attention", "sampled"] = "mean"
+    pool_number: Positive = 10
+    """Positions that ``pool: sampled`` draws in training; in evaluation it is the mean of all."""
+    norm: Literal["batch", "l2", "none"] = "batch"
+    """l2 brings the part of each network to unit length, as the video features of Spoken Moments."""
+
+
+class VideoSection(PooledSection):
+    """Frames and size are 8 and 64 unless given; a pretrained backbone brings its own."""
+
     backbone: BackboneSection
-    frames: Positive = 8
-    size: Positive = 64
+    frames: Positive | None = None
+    size: Positive | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
-    pool: Literal["mean", "max", "attention"] = "mean"
 
 
 class EncoderSection(BaseModel):
@@ -60,18 +78,21 @@ class EncoderSection(BaseModel):
     name: str
 
 
-class SpeechSection(Section):
+class SpeechSection(PooledSection):
     encoder: EncoderSection
-    mels: Positive = 40
+    mels: Positive | None = None
+    """Mel bands, 40 unless given; a pretrained encoder knows what it hears."""
     max_seconds: Annotated[float, Field(gt=0)] = 20.0
-    pool: Literal["mean", "max", "attention"] = "mean"
+    crop_seconds: Annotated[float, Field(gt=0)] | None = None
+    """In training longer recordings are cut to so much, at random; null cuts them to max_seconds."""
 
 
-class TextSection(Section):
+class TextSection(PooledSection):
     encoder: EncoderSection
     vocab_size: Annotated[int, Field(ge=64)] = 1000
-    max_tokens: Positive = 64
-    pool: Literal["mean", "max", "attention"] = "mean"
+    """Pieces of the vocabulary that is learned from the captions; a pretrained encoder brings its own."""
+    max_tokens: Positive | None = None
+    """Longest caption; 64 unless given, or as long as a pretrained encoder can."""
 
 
 class CodebookSection(Section):
@@ -90,7 +111,8 @@ class ModelSection(Section):
     similarity: Literal["cosine", "dot"] = "cosine"
     scale: Annotated[float, Field(ge=1, le=100)] = 20.0
     """What cosines are multiplied by at the start of training; it is learned from there."""
-    head: Literal["glu", "gated"] = "glu"
+    head: Literal["glu", "gated", "linear", "none"] = "glu"
+    """none is for features that are embeddings already, such as those of a pretrained dual encoder."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     video: VideoSection | None = None
     speech: SpeechSection | None = None
@@ -104,8 +126,16 @@ class TrainingSection(Section):
     """Clips per step over all processes together: the negatives of every anchor."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Rate = 0.01
+    optimizer: Literal["adamw", "adam", "muon"] = "adamw"
+    """adam is that of the papers: momenta 0.9 and 0.999, weight decay as part of the gradient; muon learns kernels of
+    convolutions faster from few clips."""
+    muon_rate: Annotated[float, Field(gt=0)] = 20.0
+    """Muon's rate as a multiple of lr."""
     rates: dict[str, Rate] = {}
-    """Beginning of a parameter's name → the share of the rate it is trained at, e.g. branches.text.encoder: 0.03."""
+    """Beginning of a parameter's name → the share of the rate it is trained at, e.g. branches.text.encoder: 0.03; 0
+    freezes: no gradient, evaluation mode for good."""
+    freeze_norm: list[str] = []
+    """Beginnings of names of parts that learn while their batch normalisations keep their running statistics."""
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of all steps over which the rate rises."""
@@ -115,6 +145,13 @@ class TrainingSection(Section):
     """auto is bf16 where the machine computes it fast, fp32 elsewhere."""
     codebook_start: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of all steps before the codebook is started by k-means; until then the model is the continuous one."""
+    chunk_size: Positive | None = None
+    """Clips that the encoders of a process see at a time, so that a large batch needs the memory of a small one: the
+    loss and its gradient stay those of the whole batch. null is the whole batch."""
+    sync_norm: bool = True
+    """With several processes, batch normalisations take the statistics of the global batch."""
+    compile: bool = False
+    """Compile the encoders by torch.compile: slow first steps, faster ones after, mostly on a GPU."""
     evaluate_every: Positive = 1
     """Epochs between evaluations of the validation set."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
@@ -125,6 +162,10 @@ class Recipe(Section):
 
     output: Path_
     seed: int = 0
+    init_from: Path_ | None = None
+    """A saved model of the same architecture to start from, vocabulary included; null starts with new weights."""
+    weights: dict[str, Path_] = {}
+    """Part of the model → file of weights it starts with, e.g. branches.video.encoder.backbone: tsm_resnet50.pth."""
     data: DataSection
     model: ModelSection
     objective: dict[str, dict[str, Any]]
@@ -132,6 +173,9 @@ class Recipe(Section):
 
 
 Origins = dict[tuple[str, ...], str]
+
+STUDY_KEY = "runs"
+"""What a study has and a recipe has not; see ``mmretrieval.study``."""
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -141,7 +185,12 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         RecipeError: No such recipe, YAML that does not parse, an unknown key or a wrong value. The message has file,
             line and the full name of the key.
     """
-    values, origins = _read(find_recipe(path), seen=())
+    file = find_recipe(path)
+    values, origins = read_yaml(file)
+    if STUDY_KEY in values:
+        raise RecipeError(
+            f"{_show(file)} is a study of several runs, not a recipe of one: type 'mmretrieval study {path}'"
+        )
     for override in overrides or []:
         _apply_override(values, origins, override)
     return check_recipe(values, origins)
@@ -181,7 +230,15 @@ def recipes_folder() -> Path:
 def shipped_recipes() -> list[str]:
     """Return the names of the recipes that ship with the package."""
     folder = recipes_folder()
-    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml") if not is_study(p))
+
+
+def is_study(file: Path) -> bool:
+    """Return whether a YAML file is a study of several runs: it has ``runs:`` at its top level."""
+    try:
+        return any(line.startswith(f"{STUDY_KEY}:") for line in file.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -189,7 +246,12 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True)
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict, Origins]:
+def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict, Origins]:
+    """Return the values of a YAML file, its includes resolved, and at which line of which file every key stands.
+
+    Raises:
+        RecipeError: Not readable, not YAML, no mapping, or includes that are missing or go in circles.
+    """
     if path.resolve() in seen:
         raise RecipeError(f"{_show(path)} includes itself, by way of {', '.join(_show(p) for p in seen)}")
     try:
@@ -209,7 +271,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict, Origins]:
     parent = values.pop("include", None)
     if parent is None:
         return values, origins
-    base, base_origins = _read(_included(path, parent, origins), (*seen, path.resolve()))
+    base, base_origins = read_yaml(_included(path, parent, origins), (*seen, path.resolve()))
     return _merge(base, values), base_origins | origins
 
 

@@ -17,20 +17,27 @@ import yaml
 
 from mmretrieval.data.cache import ClipCache
 from mmretrieval.data.dataset import ClipDataset, create_loader
+from mmretrieval.data.features import FeatureStore
 from mmretrieval.data.manifest import Sample, read_manifest
 from mmretrieval.data.sampler import EpochSampler
+from mmretrieval.encoders.sections import PRETRAINED
 from mmretrieval.environment import environment
 from mmretrieval.errors import ManifestError, RecipeError
 from mmretrieval.files import atomic_write
+from mmretrieval.layers.synced import synchronise_norms
 from mmretrieval.media.tokens import Tokenizer
 from mmretrieval.model import RetrievalModel
 from mmretrieval.objectives import build_objective
 from mmretrieval.recipe import Recipe, dump_recipe
+from mmretrieval.training.compilation import compile_encoders
 from mmretrieval.training.curves import draw_curves
+from mmretrieval.training.feature_cache import CacheSettings, build_features
+from mmretrieval.training.freeze import freeze
 from mmretrieval.training.loop import LoopSettings, fit
 from mmretrieval.training.optim import create_optimizer
 from mmretrieval.training.resume import Progress, load_checkpoint
 from mmretrieval.training.retrieval import RetrievalTask, evaluate_model
+from mmretrieval.training.start import load_parts, start_from
 
 MAY_DIFFER = {("output",), ("data", "workers"), ("data", "cache"), ("training", "checkpoint_minutes")}
 """What may change between the parts of a resumed run without changing its result."""
@@ -56,29 +63,32 @@ def train(recipe: Recipe, resume: bool = False) -> dict:
     samples = _usable(recipe.data.train, recipe)
     validation = _usable(recipe.data.val, recipe)
     torch.manual_seed(recipe.seed)
-    model = RetrievalModel.from_config(recipe.model.model_dump(), _vocabulary(recipe, samples))
-    module, optimizer = accelerator.prepare(
-        model,
-        create_optimizer(model, recipe.training.lr, recipe.training.weight_decay, recipe.training.rates),
-    )
+    model = _new_model(recipe, samples)
+    _prepare_norms(model, recipe, accelerator)
+    freeze(model, recipe.training.rates, recipe.training.freeze_norm)
+    if recipe.training.compile:
+        compile_encoders(model, accelerator.device)
+    module, optimizer = accelerator.prepare(model, _optimizer(recipe, model))
     sampler = EpochSampler(
         len(samples), recipe.training.batch_size, recipe.seed, accelerator.process_index, accelerator.num_processes
     )
     objective = build_objective(recipe.objective)
-    cache = _cache(recipe, model, [*samples, *validation], accelerator)
+    progress = Progress()
+    if resume and (run / "checkpoint").is_dir():
+        progress = load_checkpoint(run / "checkpoint", model, optimizer)
+    features = _features(recipe, model, samples, validation, accelerator)
+    cache = _cache(recipe, model, [*samples, *validation], features, accelerator)
     task = RetrievalTask(
         model,
         module,
         objective,
         samples,
-        partial(_loader, recipe, _dataset(recipe, model, validation, cache), len(validation)),
+        partial(_loader, recipe, _dataset(recipe, model, validation, cache, features), len(validation)),
         validation,
         recipe.training.codebook_start,
+        recipe.training.chunk_size,
     )
-    progress = Progress()
-    if resume and (run / "checkpoint").is_dir():
-        progress = load_checkpoint(run / "checkpoint", model, optimizer)
-    train_set = _dataset(recipe, model, samples, cache, train=True)
+    train_set = _dataset(recipe, model, samples, cache, features, train=True)
     if accelerator.is_main_process:
         _open_run(run, recipe)
     accelerator.wait_for_everyone()
@@ -98,7 +108,7 @@ def _check_run(run: Path, recipe: Recipe, resume: bool) -> None:
         raise RecipeError(
             f"{run} already holds a run: add --resume to go on with it, or choose another folder with output=…"
         )
-    _same_recipe(run / "recipe.yaml", recipe)
+    check_same_recipe(run / "recipe.yaml", recipe)
 
 
 def _open_run(run: Path, recipe: Recipe) -> None:
@@ -107,7 +117,12 @@ def _open_run(run: Path, recipe: Recipe) -> None:
     atomic_write(run / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
 
-def _same_recipe(file: Path, recipe: Recipe) -> None:
+def check_same_recipe(file: Path, recipe: Recipe) -> None:
+    """Compare the recipe that a run was begun with, its ``recipe.yaml``, to this one.
+
+    Raises:
+        RecipeError: They differ in something that changes the result.
+    """
     before, now = (_flatten(values) for values in (yaml.safe_load(file.read_text("utf-8")), recipe.model_dump()))
     differing = [k for k in before | now if before.get(k) != now.get(k) and k not in MAY_DIFFER]
     if differing:
@@ -145,9 +160,28 @@ def with_modalities(samples: list[Sample], modalities: Sequence[str], manifest: 
     return usable
 
 
+def _new_model(recipe: Recipe, samples: list[Sample]) -> RetrievalModel:
+    """Build the model of a recipe with the weights it starts from."""
+    earlier = None if recipe.init_from is None else RetrievalModel.from_pretrained(recipe.init_from)
+    # token numbers mean something only together with the weights that were trained on them
+    tokenizer = None if earlier is None else earlier.processor.tokenizer
+    model = RetrievalModel.from_config(recipe.model.model_dump(), tokenizer or _vocabulary(recipe, samples))
+    if earlier is not None:
+        start_from(model, earlier, recipe.init_from)
+    load_parts(model, recipe.weights)
+    return model
+
+
+def _optimizer(recipe: Recipe, model: RetrievalModel) -> torch.optim.Optimizer:
+    training = recipe.training
+    return create_optimizer(
+        model, training.lr, training.weight_decay, training.rates, training.optimizer, training.muon_rate
+    )
+
+
 def _vocabulary(recipe: Recipe, samples: list[Sample]) -> Tokenizer | None:
-    if recipe.model.text is None:
-        return None
+    if recipe.model.text is None or recipe.model.text.encoder.name == PRETRAINED:
+        return None  # a pretrained encoder brings its own
     return Tokenizer.train([s.text for s in samples if s.text], recipe.model.text.vocab_size)
 
 
@@ -182,20 +216,49 @@ def mixed_precision(wanted: str) -> str:
     return "bf16" if wanted == "bf16" else "no"
 
 
-def _cache(recipe: Recipe, model: RetrievalModel, samples: list[Sample], accelerator) -> ClipCache | None:
+def _prepare_norms(model: RetrievalModel, recipe: Recipe, accelerator) -> None:
+    """Let batch normalisations see the batch of all processes; in chunks, encoders keep to what they see."""
+    if accelerator.num_processes > 1 and recipe.training.sync_norm:
+        chunked = recipe.training.chunk_size is not None
+        synchronise_norms(model, leave=[branch.encoder for branch in model.branches.values()] if chunked else [])
+
+
+def _features(
+    recipe: Recipe, model: RetrievalModel, samples: list[Sample], validation: list[Sample], accelerator
+) -> FeatureStore | None:
+    """Encode every clip once by the encoders that are frozen, if the recipe says where to keep what they give."""
+    data = recipe.data
+    if data.features is None:
+        return None
+    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    settings = CacheSettings(
+        data.feature_type, data.feature_views, recipe.seed, precision, data.decoder, workers=data.workers
+    )
+    return build_features(data.features, model, samples, validation, data.modalities, settings, accelerator)
+
+
+def _cache(
+    recipe: Recipe, model: RetrievalModel, samples: list[Sample], features: FeatureStore | None, accelerator
+) -> ClipCache | None:
     """Decode every clip once, if the recipe says where to keep them; other processes find the first one's work."""
     if recipe.data.cache is None:
         return None
+    decoded = [name for name in recipe.data.modalities if features is None or name not in features.modalities]
     with accelerator.main_process_first():
-        return ClipCache.build(recipe.data.cache, samples, model.processor, recipe.data.modalities)
+        return ClipCache.build(recipe.data.cache, samples, model.processor, decoded, backend=recipe.data.decoder)
 
 
 def _dataset(
-    recipe: Recipe, model: RetrievalModel, samples: list[Sample], cache: ClipCache | None = None, train: bool = False
+    recipe: Recipe,
+    model: RetrievalModel,
+    samples: list[Sample],
+    cache: ClipCache | None = None,
+    features: FeatureStore | None = None,
+    train: bool = False,
 ) -> ClipDataset:
     data = recipe.data
     return ClipDataset(
-        samples, model.processor, data.modalities, train, recipe.seed, cache, data.decoder, on_bad=data.on_bad
+        samples, model.processor, data.modalities, train, recipe.seed, cache, data.decoder, data.on_bad, features
     )
 
 
@@ -275,19 +338,3 @@ class _Log:
     def __exit__(self, *exc) -> None:
         if self.writer is not None:
             self.writer.close()
-
-
-def evaluate_saved(model_folder: Path, manifest: Path, on_bad: str = "skip", workers: int = 2) -> dict:
-    """Evaluate a saved model on the clips of a manifest that have all of its modalities.
-
-    Returns:
-        ``retrieval``, ``codes``, ``summary``, ``score`` and ``failures``.
-
-    Raises:
-        ModelError: No such model.
-        ManifestError: No such manifest, or nothing usable in it.
-    """
-    model = RetrievalModel.from_pretrained(model_folder)
-    samples = with_modalities(read_manifest(manifest, on_bad=on_bad).samples, model.modalities, manifest)
-    dataset = ClipDataset(samples, model.processor, model.modalities, train=False, on_bad=on_bad)
-    return evaluate_model(model, create_loader(dataset, consecutive(len(samples), 64), workers), samples)

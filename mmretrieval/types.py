@@ -28,13 +28,6 @@ class Padded(NamedTuple):
     mask: Tensor
 
 
-class Batch(NamedTuple):
-    """What a loader hands to a task: sample ids and any of the three modalities, keyed by its name."""
-
-    ids: list[str]
-    inputs: dict[str, Padded]
-
-
 class Features(NamedTuple):
     """Fine-grained output of a backbone or an encoder.
 
@@ -47,6 +40,16 @@ class Features(NamedTuple):
     mask: Tensor
     grid: tuple[int, ...]
     costs: Mapping[str, Tensor] = {}
+
+
+class Batch(NamedTuple):
+    """What a loader hands to a task: sample ids and any of the three modalities, keyed by its name.
+
+    A modality whose encoder is frozen may come as the ``Features`` that this encoder would make, computed beforehand.
+    """
+
+    ids: list[str]
+    inputs: dict[str, Padded | Features]
 
 
 class Quantized(NamedTuple):
@@ -91,6 +94,9 @@ class ClipSpec:
         fps: Frames per second at which a clip is cut; None spreads the frames over the whole clip.
         mean: Per-channel mean of pixels scaled to 0–1.
         std: Per-channel standard deviation of pixels scaled to 0–1.
+        resize: How a frame becomes a square: ``crop`` cuts out its middle, ``squash`` brings all of it to a square.
+        crop: Share of the largest square's side that is cut out in evaluation.
+        resample: ``bilinear`` or ``bicubic``, both with antialiasing.
     """
 
     frames: int = 8
@@ -98,24 +104,31 @@ class ClipSpec:
     fps: float | None = None
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    resize: str = "crop"
+    crop: float = 1.0
+    resample: str = "bilinear"
 
 
 @dataclass(frozen=True)
 class SpeechSpec:
-    """The log-mel front end: mono audio to (T, M) decibels below the loudest bin of the utterance.
+    """The front end: what mono audio is turned into before the network sees it.
 
-    Defaults are those of the ResDAVEnet family: 40 mel bands from 20 Hz, Hamming windows of 25 ms every 10 ms,
-    pre-emphasis 0.97, 80 dB of range.
+    ``log_mel`` is that of the ResDAVEnet family, (T, M) decibels below the loudest bin of the utterance: by default 40
+    mel bands from 20 Hz, Hamming windows of 25 ms every 10 ms, pre-emphasis 0.97, 80 dB of range. ``waveform`` is the
+    samples themselves, (n,). ``whisper`` is Whisper's own log-mel, (T, M), without the silence it pads with.
 
     Attributes:
-        sample_rate: Samples per second.
-        mels: Mel bands, M.
+        frontend: ``log_mel``, ``waveform`` or ``whisper``; what follows is about the first unless it says otherwise.
+        sample_rate: Samples per second, of every front end.
+        mels: Mel bands, M; also Whisper's.
         window_ms: Window length in milliseconds.
         hop_ms: Hop in milliseconds.
         fmin: Lowest frequency in Hz.
         preemphasis: Coefficient of the first-order high-pass; 0 turns it off.
         floor_db: Lowest value; padding is filled with it.
-        max_seconds: Longer audio is cut, at random in training and at the start otherwise.
+        max_seconds: Longer audio is cut, at random in training and at the start otherwise; every front end.
+        crop_seconds: In training longer audio is cut to so much, at random; None cuts it to ``max_seconds``.
+        normalize: Of the waveform: bring it to mean 0 and variance 1.
     """
 
     sample_rate: int = 16_000
@@ -126,13 +139,25 @@ class SpeechSpec:
     preemphasis: float = 0.97
     floor_db: float = -80.0
     max_seconds: float = 20.0
+    crop_seconds: float | None = None
+    frontend: str = "log_mel"
+    normalize: bool = False
+
+    @property
+    def fill(self) -> float:
+        """What stands for silence behind a recording that is padded."""
+        return self.floor_db if self.frontend == "log_mel" else 0.0
 
 
 @dataclass(frozen=True)
 class TextSpec:
-    """What a text encoder expects: at most ``max_tokens`` sub-word tokens; the rest of a caption is cut."""
+    """What a text encoder expects: at most ``max_tokens`` sub-word tokens; the rest of a caption is cut.
+
+    ``vocabulary`` is ``own``, learned from the training captions, or ``pretrained``, come with a language model.
+    """
 
     max_tokens: int = 64
+    vocabulary: str = "own"
 
 
 class Backbone(Protocol):

@@ -15,8 +15,8 @@ LEVELS = [
     {"backbones"},
     {"encoders", "objectives", "codebook"},
     {"model"},
-    {"training", "evaluation", "collection", "search", "memorability", "paint"},
-    {"recipe", "run"},
+    {"zero_shot", "training", "evaluation", "collection", "search", "memorability", "paint"},
+    {"recipe", "run", "evaluate", "study"},
     {"cli", "web", "__main__", "__init__"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

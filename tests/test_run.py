@@ -1,8 +1,7 @@
 import json
 import os
+import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,9 +10,10 @@ import yaml
 from clips import write_recipe, write_world
 
 from mmretrieval.errors import ManifestError, ModelError, RecipeError
+from mmretrieval.evaluate import evaluate_saved
 from mmretrieval.model import RetrievalModel
 from mmretrieval.recipe import load_recipe
-from mmretrieval.run import evaluate_saved, train
+from mmretrieval.run import train
 from mmretrieval.training import loop
 from mmretrieval.training.loop import Interrupted
 
@@ -177,6 +177,16 @@ def test_too_few_clips_for_a_batch(recipe):
     )
 
 
+def test_a_codebook_larger_than_the_features_seen(recipe):
+    with pytest.raises(ModelError) as caught:
+        train(recipe("model.codebook.size=5000"))
+    assert re.fullmatch(
+        r"a codebook of 5000 codes needs at least 5000 vectors to start from, got \d+: "
+        r"give more, or make the codebook smaller",
+        str(caught.value),
+    )
+
+
 def test_a_manifest_without_the_modalities(recipe, world, tmp_path):
     rows = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]
     silent = world / "silent.jsonl"
@@ -224,23 +234,3 @@ GOLDEN = [
     10.2239,
     11.3466,
 ]
-
-
-def test_two_processes_share_every_batch(recipe, world, tmp_path):
-    """torchrun with two gloo processes: the same batches, the same first loss, one report."""
-    alone = train(recipe("model.dropout=0", out="alone"))
-    file = write_recipe(tmp_path, world, tmp_path / "together")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    finished = subprocess.run(
-        [*launch, "-m", "mmretrieval.cli.main", "train", str(file), "model.dropout=0"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert finished.returncode == 0, finished.stderr
-    together = json.loads((tmp_path / "together/report.json").read_text())
-    assert together["steps"] == alone["steps"] == 9
-    assert together["environment"]["processes"] == 2 and alone["environment"]["processes"] == 1
-    # batch statistics of normalisation are per process, here of three clips; all else is that of one process
-    np.testing.assert_allclose(together["losses"], alone["losses"], rtol=0.5)
-    assert together["codes"]["used"] > 0

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Relevance(StrEnum):
+    """What is a right answer where several captions describe one video."""
+
+    both = "both"
+    video = "video"
+    pair = "pair"
+
+
+class Ties(StrEnum):
+    """Where the right item stands among items of exactly its score."""
+
+    position = "position"
+    expected = "expected"
+    pessimistic = "pessimistic"
 
 
 def train(
@@ -47,20 +64,57 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="The folder of a saved model.")],
     manifest: Annotated[Path, typer.Argument(help="A manifest (JSON lines) of clips with captions.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for scripts.")] = False,
+    modalities: Annotated[
+        str | None, typer.Option(help="Some of the model's, e.g. video,text; all if not given.", metavar="NAMES")
+    ] = None,
+    relevance: Annotated[
+        Relevance,
+        typer.Option(help="What is right: only the paired item (pair), any item of the same video (video), or both."),
+    ] = Relevance.both,
+    ties: Annotated[
+        Ties, typer.Option(help="Among items of one score: the gallery's order, the expected place, the last place.")
+    ] = Ties.position,
+    subsets: Annotated[
+        Path | None, typer.Option(help="Folder of index files of 1,000 pairs; default: beside the manifest.")
+    ] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Also write TREC run and qrels files there.")] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Items listed per query in those.")] = 1000,
     on_bad: Annotated[str, typer.Option(help="Unreadable clips: skip (and count) or raise.")] = "skip",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 2,
 ) -> None:
     """Measure retrieval in all directions: recall at 1, 5 and 10, mean average precision, median rank.
 
-    Example: mmretrieval evaluate runs/demo/model toyworld/test.jsonl --json
-    """
-    from mmretrieval.evaluation.retrieval import format_report
-    from mmretrieval.run import evaluate_saved
+    With more than 1,000 clips there is also mean ± std over five sets of 1,000, drawn once and kept in MANIFEST.subsets
+    so that every model is measured on the same ones.
 
-    report = evaluate_saved(model, manifest, on_bad=on_bad, workers=workers)
+    Examples:
+      mmretrieval evaluate runs/demo/model toyworld/test.jsonl --json
+
+      mmretrieval evaluate runs/smit/model smit/test.jsonl --relevance pair --run-dir runs/smit/trec
+    """
+    from mmretrieval.evaluate import Export, evaluate_saved
+    from mmretrieval.evaluation.protocol import Rules
+    from mmretrieval.evaluation.retrieval import format_report
+
+    report = evaluate_saved(
+        model,
+        manifest,
+        on_bad=on_bad,
+        workers=workers,
+        modalities=names(modalities),
+        rules=Rules(subsets, relevance.value, ties.value),
+        export=Export(run_dir, depth) if run_dir else None,
+    )
     if as_json:
         typer.echo(json.dumps(report["retrieval"], indent=2))
-        return
-    typer.echo(format_report(report["retrieval"]))
-    for failure in report["failures"]:
-        typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)
+    else:
+        typer.echo(format_report(report["retrieval"]))
+        for failure in report["failures"]:
+            typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)
+    for warning in report["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def names(text: str | None) -> list[str] | None:
+    """Split a list of names written with commas."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -10,11 +10,17 @@ import sys
 
 import typer
 
+from mmretrieval.cli.adopt import adopt, transcribe
 from mmretrieval.cli.ask import search
+from mmretrieval.cli.codes import codes
+from mmretrieval.cli.cross import evaluate_cross
 from mmretrieval.cli.demo import demo
+from mmretrieval.cli.importing import import_
 from mmretrieval.cli.index import index
 from mmretrieval.cli.learn import evaluate, train
+from mmretrieval.cli.localize import localize
 from mmretrieval.cli.machine import doctor, models
+from mmretrieval.cli.study import study
 from mmretrieval.cli.world import toyworld
 from mmretrieval.errors import MMRetrievalError
 
@@ -28,8 +34,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for verb in (demo, toyworld, train, evaluate, search, models, doctor):
+for verb in (demo, toyworld, train, evaluate, evaluate_cross, study, codes, search, localize, models, doctor):
     app.command()(verb)
+for verb in (adopt, transcribe):
+    app.command()(verb)
+app.command("import")(import_)
 app.add_typer(index, name="index")
 
 
@@ -48,9 +57,12 @@ def main() -> None:
         app()
     except MMRetrievalError as error:
         sys.exit(_complain(error))
-    except KeyboardInterrupt as error:
-        print(f"mmretrieval: {error or 'interrupted'}", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        # typer turns Ctrl-C into exit code 130 and drops what it says: where things stand and how to go on
+        interrupt = end.__context__ and end.__context__.__cause__
+        if isinstance(interrupt, KeyboardInterrupt):
+            print(f"mmretrieval: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        raise
 
 
 def _complain(error: MMRetrievalError) -> int:

@@ -27,10 +27,12 @@ from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
 from mmretrieval.errors import MediaError, MMRetrievalError
 from mmretrieval.files import atomic_write, storage_error
+from mmretrieval.media.audio import longest_shape
 from mmretrieval.media.files import check_span
 from mmretrieval.media.sampling import span_indices, uniform_indices
 from mmretrieval.media.transforms import fit
 from mmretrieval.media.video import open_video
+from mmretrieval.types import ClipSpec
 
 _RECORD = np.dtype([("state", "u1"), ("length", "<u4"), ("rate", "<f4")])
 _PENDING, _DONE, _FAILED = 0, 1, 2
@@ -101,10 +103,11 @@ class ClipCache:
         tables = {}
         if "video" in modalities and processor.clip_spec is not None:
             spec = processor.clip_spec
-            job = _Frames(frames or 3 * spec.frames, size or round(spec.size * 1.125), backend)
+            size = size or round(spec.size * 1.125 / spec.crop)
+            job = _Frames(frames or 3 * spec.frames, size, backend, spec)
             tables["video"] = _Table(folder, job, [_clip_key(s) for s in samples if s.video is not None])
         if "speech" in modalities and processor.speech_spec is not None:
-            job = _LogMels(processor)
+            job = _Recordings(processor)
             tables["speech"] = _Table(folder, job, [_speech_key(s) for s in samples if s.speech is not None])
         for name, table in tables.items():
             table.fill(workers, name if progress else None)
@@ -129,23 +132,24 @@ class ClipCache:
             values, rate = table.read(row)
             if name == "video":
                 chosen = processor.choose_frames(len(values), rate, rng)
-                parts[name] = fit(values[chosen], processor.clip_spec.size, rng)
+                parts[name] = processor.fit(values[chosen], rng)
             else:
-                parts[name] = torch.from_numpy(values.astype(np.float32))
+                parts[name] = torch.from_numpy(processor.crop(values, rng).astype(np.float32))
         return parts
 
 
 class _Frames:
-    """Evenly spaced frames (F, S, S, 3) uint8 of a clip's middle square."""
+    """Evenly spaced frames (F, S, S, 3) uint8 of a clip's middle square, or of all of it where a model squashes it."""
 
     kind = "video"
 
-    def __init__(self, frames: int, size: int, backend: str):
+    def __init__(self, frames: int, size: int, backend: str, spec: ClipSpec):
         self.frames, self.size, self.backend = frames, size, backend
+        self.squash, self.resample = spec.resize == "squash", spec.resample
         self.slot = (frames, size, size, 3)
         self.dtype = np.dtype(np.uint8)
         # both readers give the same frames, so which one is no part of what is held
-        self.settings = {"frames": frames, "size": size}
+        self.settings = {"frames": frames, "size": size, "squash": self.squash, "resample": self.resample}
 
     def __call__(self, key: Key) -> tuple[np.ndarray, float]:
         path, start, end = key
@@ -154,19 +158,19 @@ class _Frames:
             span = span_indices(reader.times, start, end)
             chosen = span[uniform_indices(len(span), self.frames)]
             seconds = len(span) / reader.fps
-            values = fit(reader.read(chosen, at_most=4 * self.size), self.size)
+            frames = reader.read(chosen, at_most=4 * self.size)
+            values = fit(frames, self.size, squash=self.squash, resample=self.resample)
         return values.permute(0, 2, 3, 1).numpy(), self.frames / seconds
 
 
-class _LogMels:
-    """Log-mel spectrograms (T, M) float16."""
+class _Recordings:
+    """What the model's front end makes of recordings: log-mel spectrograms (T, M) or samples (n,), float16."""
 
     kind = "speech"
 
     def __init__(self, processor: Processor):
         self.processor = processor
-        spec = processor.speech_spec
-        self.slot = (int(spec.max_seconds * 1000 / spec.hop_ms) + 2, spec.mels)
+        self.slot = longest_shape(processor.speech_spec)
         self.dtype = np.dtype(np.float16)
         self.settings = processor.to_config()["speech"]
 
@@ -177,7 +181,7 @@ class _LogMels:
 class _Table:
     """Rows of one modality by key, on disk."""
 
-    def __init__(self, folder: str | Path, job: _Frames | _LogMels, keys: Iterable[Key]):
+    def __init__(self, folder: str | Path, job: _Frames | _Recordings, keys: Iterable[Key]):
         self.job = job
         self.keys = list(dict.fromkeys(keys))
         self._rows = {key: row for row, key in enumerate(self.keys)}

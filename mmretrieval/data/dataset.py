@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmretrieval.data.cache import ClipCache
+from mmretrieval.data.features import FeatureStore, Row, stack_rows
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
-from mmretrieval.errors import MMRetrievalError
+from mmretrieval.errors import MediaError, MMRetrievalError
 from mmretrieval.types import Batch
 
 
 class Item(NamedTuple):
-    """One sample that could be read: its id and a tensor per modality."""
+    """One sample that could be read: its id, and a tensor or a row of stored features per modality."""
 
     id: str
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Tensor | Row]
 
 
 class Failure(NamedTuple):
@@ -53,6 +54,7 @@ class ClipDataset(torch.utils.data.Dataset):
         cache: Decoded clips and recordings; samples that it does not hold are read from their files.
         backend: The video reader for files.
         on_bad: ``"skip"`` turns a bad file into a ``Failure``, ``"raise"`` lets its error out.
+        features: Features of frozen encoders; their modalities come from there and from nowhere else.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ClipDataset(torch.utils.data.Dataset):
         cache: ClipCache | None = None,
         backend: str = "decord",
         on_bad: str = "skip",
+        features: FeatureStore | None = None,
     ):
         if on_bad not in ("raise", "skip"):
             raise ValueError(f"on_bad is '{on_bad}'; 'raise' and 'skip' are allowed")
@@ -76,6 +79,7 @@ class ClipDataset(torch.utils.data.Dataset):
         self.cache = cache
         self.backend = backend
         self.on_bad = on_bad
+        self.features = features
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -101,13 +105,33 @@ class ClipDataset(torch.utils.data.Dataset):
         failures = [item for item in items if isinstance(item, Failure)]
         if not good:
             return LoadedBatch(None, failures)
-        return LoadedBatch(self.processor.collate([item.id for item in good], [item.inputs for item in good]), failures)
+        stored = self._stored()
+        read = [{name: part for name, part in item.inputs.items() if name not in stored} for item in good]
+        batch = self.processor.collate([item.id for item in good], read)
+        features = {name: stack_rows([item.inputs[name] for item in good]) for name in stored}
+        return LoadedBatch(batch._replace(inputs={n: (batch.inputs | features)[n] for n in self.modalities}), failures)
 
-    def _read(self, sample: Sample, rng: np.random.Generator | None) -> dict[str, Tensor]:
-        held = {} if self.cache is None else self.cache.read(sample, self.processor, self.modalities, rng)
+    def _stored(self) -> list[str]:
+        """Return the modalities that come as features."""
+        return [] if self.features is None else [name for name in self.modalities if name in self.features.modalities]
+
+    def _read(self, sample: Sample, rng: np.random.Generator | None) -> dict[str, Tensor | Row]:
+        held: dict[str, Tensor | Row] = {name: self._row(sample, name, rng) for name in self._stored()}
+        if self.cache is not None:
+            rest = [name for name in self.modalities if name not in held]
+            held |= self.cache.read(sample, self.processor, rest, rng)
         rest = [name for name in self.modalities if name not in held]
         read = self.processor.sample(sample, rest, rng, self.backend) if rest else {}
         return {name: held[name] if name in held else read[name] for name in self.modalities}
+
+    def _row(self, sample: Sample, modality: str, rng: np.random.Generator | None) -> Row:
+        row = self.features.read(sample, modality, rng)
+        if row is None:
+            self.processor.sample(sample, [modality], None, self.backend)  # says what is wrong with the file
+            raise MediaError(
+                f"{getattr(sample, modality)}: no features were computed of it; start again and they will be"
+            )
+        return row
 
 
 def create_loader(dataset: ClipDataset, batches: Iterable[Sequence[int]], workers: int = 0) -> DataLoader:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mmretrieval.data.manifest import Sample
 from mmretrieval.errors import ManifestError, MediaError, ModelError
-from mmretrieval.media.audio import log_mel, read_audio
+from mmretrieval.media.audio import front_end, heard_length, read_audio
 from mmretrieval.media.files import check_span
 from mmretrieval.media.sampling import dense_indices, span_indices, uniform_indices
-from mmretrieval.media.tokens import Tokenizer
+from mmretrieval.media.tokens import Tokenizer, tokenizer_from_json
 from mmretrieval.media.transforms import fit
 from mmretrieval.media.video import open_video
 from mmretrieval.types import MODALITIES, Batch, ClipSpec, Padded, SpeechSpec, TextSpec
@@ -32,7 +32,7 @@ class Processor:
 
     Args:
         clip: How clips are cut and sized; None for a model without video.
-        speech: The log-mel front end; None for a model without speech.
+        speech: What recordings are turned into; None for a model without speech.
         text: How captions are cut; None for a model without text.
         tokenizer: The sub-word vocabulary; needed with ``text``.
 
@@ -88,7 +88,12 @@ class Processor:
             check_span(path, "video", start, end, reader.duration)
             span = span_indices(reader.times, start, end)
             chosen = span[self.choose_frames(len(span), reader.fps, rng)]
-            return fit(reader.read(chosen, at_most=_MUCH_LARGER * spec.size), spec.size, rng)
+            return self.fit(reader.read(chosen, at_most=_MUCH_LARGER * spec.size), rng)
+
+    def fit(self, frames: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
+        """Bring decoded frames (T, H, W, 3) to the squares (T, C, size, size) that the model sees."""
+        spec = self._need(self.clip_spec, "video")
+        return fit(frames, spec.size, rng, share=spec.crop, squash=spec.resize == "squash", resample=spec.resample)
 
     def choose_frames(self, total: int, fps: float, rng: np.random.Generator | None = None) -> np.ndarray:
         """Choose the (T,) frames of a clip of ``total`` frames at ``fps`` that the model looks at."""
@@ -104,7 +109,7 @@ class Processor:
         end: float | None = None,
         rng: np.random.Generator | None = None,
     ) -> Tensor:
-        """Turn a recording into its log-mel spectrogram, at most ``max_seconds`` of it.
+        """Turn a recording into what the model hears, at most ``max_seconds`` of it, in training ``crop_seconds``.
 
         Args:
             source: A file, or mono samples (n,) at the model's sample rate.
@@ -113,22 +118,30 @@ class Processor:
             rng: Draws which part of a longer recording is heard; None hears its beginning.
 
         Returns:
-            (T, M) float32 decibels.
+            (T, M) float32 decibels, or what another front end makes: (n,) samples, (T, M) of Whisper's log-mel.
 
         Raises:
             MediaError: The recording is missing, damaged, empty or silent, or the span lies outside of it.
         """
         spec = self._need(self.speech_spec, "speech")
-        longest = round(spec.max_seconds * spec.sample_rate)
+        longest = round(_seconds_heard(spec, rng) * spec.sample_rate)
         if isinstance(source, np.ndarray):
             first = round((start or 0.0) * spec.sample_rate)
             waveform = source[first : None if end is None else round(end * spec.sample_rate)]
-            return log_mel(_cut(waveform, longest, rng), spec)
+            return front_end(_cut(waveform, longest, rng), spec)
         waveform = read_audio(source, spec.sample_rate, start, end)
         try:
-            return log_mel(_cut(waveform, longest, rng), spec)
+            return front_end(_cut(waveform, longest, rng), spec)
         except MediaError as error:
             raise MediaError(f"{source}: {error}") from None
+
+    def crop(self, heard: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Cut what ``speech`` made beforehand, (T, M) or (n,), as it cuts a recording.
+
+        Levels stay relative to those of the longer recording.
+        """
+        spec = self._need(self.speech_spec, "speech")
+        return _cut(heard, heard_length(spec, _seconds_heard(spec, rng)), rng)
 
     def text(self, caption: str) -> Tensor:
         """Turn a caption into (L,) long token ids, at most ``max_tokens`` of them.
@@ -172,7 +185,7 @@ class Processor:
 
     def collate(self, ids: Sequence[str], samples: Sequence[dict[str, Tensor]]) -> Batch:
         """Pad samples of the same modalities to one batch: speech with silence, text with the padding token."""
-        fills = {"video": 0, "speech": self.speech_spec.floor_db if self.speech_spec else 0.0, "text": 0}
+        fills = {"video": 0, "speech": self.speech_spec.fill if self.speech_spec else 0.0, "text": 0}
         names = [name for name in MODALITIES if name in samples[0]]
         inputs = {name: pad([sample[name] for sample in samples], fills[name]) for name in names}
         return Batch(list(ids), inputs)
@@ -196,7 +209,9 @@ class Processor:
             specs = {name: kinds[name](**_tuples(values)) for name, values in config.items()}
         except TypeError as error:
             raise ModelError(f"the preprocessing cannot be rebuilt: {error}") from None
-        return cls(**specs, tokenizer=None if tokenizer_json is None else Tokenizer.from_json(tokenizer_json))
+        vocabulary = specs["text"].vocabulary if "text" in specs else "own"
+        tokenizer = None if tokenizer_json is None else tokenizer_from_json(tokenizer_json, vocabulary)
+        return cls(**specs, tokenizer=tokenizer)
 
     @staticmethod
     def _need(spec: Any, modality: str) -> Any:
@@ -214,12 +229,17 @@ def pad(sequences: Sequence[Tensor], fill: float) -> Padded:
     return Padded(torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=fill), mask)
 
 
-def _cut(waveform: np.ndarray, longest: int, rng: np.random.Generator | None) -> np.ndarray:
-    room = len(waveform) - longest
+def _seconds_heard(spec: SpeechSpec, rng: np.random.Generator | None) -> float:
+    """Return how much of a long recording is heard: less in training, if the spec says so."""
+    return spec.max_seconds if rng is None or spec.crop_seconds is None else spec.crop_seconds
+
+
+def _cut(sequence: np.ndarray, longest: int, rng: np.random.Generator | None) -> np.ndarray:
+    room = len(sequence) - longest
     if room <= 0:
-        return waveform
+        return sequence
     first = 0 if rng is None else int(rng.integers(room + 1))
-    return waveform[first : first + longest]
+    return sequence[first : first + longest]
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

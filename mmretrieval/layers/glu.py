@@ -1,10 +1,12 @@
-"""Projection heads: the two readings of "an MLP of two linear layers with gated linear units" (Spoken Moments, §4)."""
+"""Projection heads; two of them read "an MLP of two linear layers with gated linear units" (Spoken Moments, §4)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mmretrieval.errors import ModelError, UnknownNameError, did_you_mean
 
 
 class GLUHead(nn.Module):
@@ -33,3 +35,29 @@ class GatedEmbeddingUnit(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         projected = self.project(values)
         return projected * torch.sigmoid(self.gate(projected))
+
+
+HEADS = ("glu", "gated", "linear", "none")
+
+
+def create_head(name: str, width: int, dim: int) -> nn.Module:
+    """Build what turns pooled features of ``width`` into an embedding of ``dim``.
+
+    ``none`` leaves them as they are: features that are embeddings already.
+
+    Raises:
+        UnknownNameError: Another name than those of ``HEADS``.
+        ModelError: ``none`` where the two widths differ.
+    """
+    match name:
+        case "glu":
+            return GLUHead(width, dim)
+        case "gated":
+            return GatedEmbeddingUnit(width, dim)
+        case "linear":
+            return nn.Linear(width, dim)
+        case "none":
+            if width != dim:
+                raise ModelError(f"head: none makes embeddings as wide as features: set dim to {width}, not {dim}")
+            return nn.Identity()
+    raise UnknownNameError(f"unknown head '{name}'.{did_you_mean(name, HEADS)} Known: {', '.join(HEADS)}.")

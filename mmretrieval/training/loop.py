@@ -16,7 +16,7 @@ from torch import nn
 from mmretrieval.errors import MediaError
 from mmretrieval.training.optim import rate_factor, set_rate
 from mmretrieval.training.resume import Progress, save_checkpoint
-from mmretrieval.types import Batch, Padded, Task
+from mmretrieval.types import Batch, Task
 
 
 class Interrupted(KeyboardInterrupt):
@@ -103,9 +103,8 @@ def fit(
 
 
 def _step(task, module, optimizer, loaded, settings, progress, accelerator) -> tuple[dict, int]:
-    progress.failures += len(loaded.failures)
-    if loaded.batch is None:
-        raise MediaError(f"not one clip of a whole batch could be read; the first: {loaded.failures[0].reason}")
+    clips, failures = _check_readable(loaded, accelerator)
+    progress.failures += failures
     batch = to_device(loaded.batch, accelerator.device)
     # dropout depends on the step and nothing else, so that a resumed run draws what an uninterrupted one would
     torch.manual_seed(_step_seed(settings.seed, progress.step, accelerator.process_index))
@@ -124,7 +123,29 @@ def _step(task, module, optimizer, loaded, settings, progress, accelerator) -> t
     progress.step, progress.batch = progress.step + 1, progress.batch + 1
     scalars = {"loss": float(total.detach())} | {name: float(value) for name, value in report.items()} | {"rate": rate}
     progress.losses.append(scalars["loss"])
-    return scalars, len(batch.ids) * accelerator.num_processes
+    return scalars, clips
+
+
+def _check_readable(loaded, accelerator) -> tuple[int, int]:
+    """Return how many clips of the global batch could be read, and how many could not.
+
+    A batch in which a process has nothing, or all have one clip together, is refused: there is nothing to compare.
+
+    Raises:
+        MediaError: On every process alike, so that none waits for the others.
+    """
+    here = 0 if loaded.batch is None else len(loaded.batch.ids)
+    counts = torch.tensor([here == 0, here, len(loaded.failures)], dtype=torch.float32, device=accelerator.device)
+    if accelerator.num_processes > 1:
+        counts = accelerator.reduce(counts, "sum")
+    empty, clips, failures = (int(count) for count in counts)
+    if not empty and clips > 1:
+        return clips, failures
+    first = f"the first: {loaded.failures[0].reason}" if loaded.failures else "another process names the files"
+    if not empty:
+        raise MediaError(f"only one clip of a whole batch could be read, with nothing to compare it with; {first}")
+    where = " of one process" if accelerator.num_processes > 1 else ""
+    raise MediaError(f"not one clip of a whole batch{where} could be read; {first}")
 
 
 def _step_seed(seed: int, step: int, process: int) -> int:
@@ -146,7 +167,10 @@ def _evaluate(task, progress, accelerator, on_best, log, bar) -> None:
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move every tensor of a batch."""
     moved = {
-        name: Padded(*(part.to(device, non_blocking=True) for part in inputs)) for name, inputs in batch.inputs.items()
+        name: inputs._replace(
+            values=inputs.values.to(device, non_blocking=True), mask=inputs.mask.to(device, non_blocking=True)
+        )
+        for name, inputs in batch.inputs.items()
     }
     return batch._replace(inputs=moved)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmretrieval.errors import ModelError
 from mmretrieval.files import atomic_folder
+from mmretrieval.layers.tied import state_with_copies, state_without_copies
 
 
 @dataclass
@@ -36,8 +37,7 @@ def save_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     from safetensors.torch import save_file
 
     with atomic_folder(folder) as unfinished:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-        save_file(state, str(unfinished / "model.safetensors"))
+        save_file(state_without_copies(module), str(unfinished / "model.safetensors"))
         torch.save(optimizer.state_dict(), unfinished / "optimizer.pt")
         (unfinished / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
 
@@ -51,7 +51,7 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     from safetensors.torch import load_file
 
     try:
-        module.load_state_dict(load_file(str(folder / "model.safetensors")))
+        module.load_state_dict(state_with_copies(module, load_file(str(folder / "model.safetensors"))))
         optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
         return Progress(**json.loads((folder / "progress.json").read_text("utf-8")))
     except Exception as error:

@@ -7,6 +7,7 @@ import tiny
 from clips import write_recipe, write_world
 
 from mmretrieval.cli.main import main
+from mmretrieval.recipe import shipped_recipes
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,16 @@ def modules_after(*arguments) -> set[str]:
 
 def test_help_names_every_verb_and_loads_nothing_heavy():
     finished = command("--help")
-    for verb in ("demo", "toyworld", "train", "evaluate", "index", "search", "models", "doctor"):
+    verbs = ("demo", "toyworld", "train", "evaluate", "evaluate-cross", "study", "index", "search", "models", "doctor")
+    for verb in verbs:
         assert f"  {verb} " in finished.stdout
     assert not modules_after("--help") & {"torch", "numpy", "faiss", "transformers", "librosa", "av", "decord"}
 
 
-@pytest.mark.parametrize("verb", ["demo", "toyworld", "train", "evaluate", "search", "models", "doctor", "index"])
+@pytest.mark.parametrize(
+    "verb",
+    ["demo", "toyworld", "train", "evaluate", "evaluate-cross", "study", "search", "models", "doctor", "index"],
+)
 def test_every_verb_explains_itself(run, verb):
     code, out, _ = run(verb, "--help")
     assert code == 0
@@ -188,7 +193,7 @@ BAD = {
     "unknown recipe": (
         ["train", "toyworld/dem"],
         "no recipe 'toyworld/dem': it is neither a file nor one of the shipped recipes. Did you mean 'toyworld/demo'? "
-        "Shipped: toyworld/base, toyworld/demo, toyworld/quick.",
+        f"Shipped: {', '.join(shipped_recipes())}.",
     ),
     "wrong key": (
         ["train", "toyworld/base", "model.video.frame=3"],

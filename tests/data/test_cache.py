@@ -10,6 +10,7 @@ import torch
 from mmretrieval.data import cache as cache_module
 from mmretrieval.data.cache import ClipCache
 from mmretrieval.data.dataset import ClipDataset, Failure
+from mmretrieval.data.processor import Processor
 from mmretrieval.errors import MediaError, StorageError
 from mmretrieval.media.transforms import fit
 from mmretrieval.media.video import open_video
@@ -53,6 +54,17 @@ def test_training_draws_frames_and_crops_from_a_row(tmp_path, world, processor):
     assert torch.equal(first["video"], dataset[0].inputs["video"])
     dataset.set_epoch(1)
     assert not torch.equal(first["video"], dataset[0].inputs["video"])
+
+
+def test_training_hears_a_part_of_a_row(tmp_path, world, processor):
+    spec = dataclasses.replace(processor.speech_spec, crop_seconds=0.5)
+    own = Processor(processor.clip_spec, spec, processor.text_spec, processor.tokenizer)
+    cache = build(tmp_path, world, own)
+    assert cache.read(world[1], own, ["speech"])["speech"].shape == (151, 40)
+    whole = cache.read(world[1], own, ["speech"])["speech"]
+    part = cache.read(world[1], own, ["speech"], np.random.default_rng(0))["speech"]
+    assert part.shape == (51, 40)
+    assert any(torch.equal(part, whole[first : first + 51]) for first in range(101))
 
 
 def test_failures_are_remembered(tmp_path, world, processor):

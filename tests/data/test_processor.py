@@ -88,6 +88,28 @@ def test_long_speech_is_cut_at_random_in_training(world, processor):
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
+def test_training_hears_less_of_a_long_recording_than_evaluation(processor):
+    spec = dataclasses.replace(processor.speech_spec, max_seconds=2.0, crop_seconds=0.5)
+    own, samples = Processor(speech=spec), tone(3)
+    assert own.speech(samples).shape == (201, 40)
+    torch.testing.assert_close(own.speech(samples), processor.speech(samples))
+    heard = own.speech(samples, rng=np.random.default_rng(0))
+    assert heard.shape == (51, 40)
+    assert torch.equal(heard, own.speech(samples, rng=np.random.default_rng(0)))
+    assert not torch.equal(heard, own.speech(samples, rng=np.random.default_rng(1)))
+    assert own.speech(tone(0.3), rng=np.random.default_rng(0)).shape == (31, 40)
+
+
+def test_spectrograms_made_beforehand_are_cut_as_recordings_are(processor):
+    own = Processor(speech=dataclasses.replace(processor.speech_spec, max_seconds=2.0, crop_seconds=0.5))
+    made = np.arange(150 * 40, dtype=np.float32).reshape(150, 40)
+    assert np.array_equal(own.crop(made), made)
+    part = own.crop(made, np.random.default_rng(0))
+    first = int(part[0, 0]) // 40
+    assert part.shape == (51, 40) and first > 0
+    assert np.array_equal(part, made[first : first + 51])
+
+
 def test_silent_recording_is_named(tmp_path, processor):
     soundfile.write(tmp_path / "q.wav", np.zeros(16_000), 16_000)
     with pytest.raises(MediaError) as caught:

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mmretrieval.layers.glu import GatedEmbeddingUnit, GLUHead
+from mmretrieval.errors import ModelError, UnknownNameError
+from mmretrieval.layers.glu import GatedEmbeddingUnit, GLUHead, create_head
 
 
 def count(module):
@@ -35,3 +36,16 @@ def test_gated_embedding_unit_gates_its_own_projection():
     unit, x = GatedEmbeddingUnit(6, 3), torch.randn(4, 6)
     y = x @ unit.project.weight.T + unit.project.bias
     assert torch.allclose(unit(x), y / (1 + torch.exp(-(y @ unit.gate.weight.T + unit.gate.bias))), atol=1e-6)
+
+
+def test_heads_by_name():
+    vectors = torch.randn(3, 6)
+    assert torch.equal(create_head("none", 6, 6)(vectors), vectors)
+    assert create_head("linear", 6, 4)(vectors).shape == (3, 4)
+    assert isinstance(create_head("glu", 6, 4), GLUHead) and isinstance(create_head("gated", 6, 4), GatedEmbeddingUnit)
+    with pytest.raises(ModelError) as caught:
+        create_head("none", 6, 4)
+    assert str(caught.value) == "head: none makes embeddings as wide as features: set dim to 6, not 4"
+    with pytest.raises(UnknownNameError) as caught:
+        create_head("liner", 6, 4)
+    assert str(caught.value) == "unknown head 'liner'. Did you mean 'linear'? Known: glu, gated, linear, none."

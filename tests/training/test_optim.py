@@ -1,5 +1,6 @@
 import pytest
 import tiny
+import torch
 from torch import nn
 
 from mmretrieval.errors import RecipeError
@@ -41,3 +42,27 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_nothing():
 def test_a_constant_rate_is_warmed_up():
     assert [rate_factor(step, 10, "constant", 0.2) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
     assert rate_factor(0, 10, "constant", 0.0) == 1.0
+
+
+def test_what_has_no_rate_is_left_out():
+    model = tiny.model()
+    optimizer = create_optimizer(model, 0.01, 0.1, {"branches.text": 0, "branches.text.head": 0.5})
+    given = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        left_out = name.startswith("branches.text") and not name.startswith("branches.text.head")
+        assert (id(parameter) not in given) == left_out, name
+
+
+def test_adam_of_the_papers_decays_through_the_gradient():
+    """One step on a zero gradient: Adam makes of the decay a whole step, AdamW only a small share of the weight."""
+    moved = {}
+    for kind in ("adam", "adamw"):
+        layer = nn.Linear(2, 2)
+        nn.init.ones_(layer.weight)
+        optimizer = create_optimizer(layer, 0.01, 0.1, kind=kind)
+        layer.weight.grad, layer.bias.grad = torch.zeros(2, 2), torch.zeros(2)
+        optimizer.step()
+        moved[kind] = 1 - layer.weight[0, 0].item()
+    assert moved["adam"] == pytest.approx(0.01, rel=1e-3)
+    assert moved["adamw"] == pytest.approx(0.001, rel=1e-3)
+    assert create_optimizer(nn.Linear(2, 2), 0.01, 0.0, kind="adam").defaults["betas"] == (0.9, 0.999)
