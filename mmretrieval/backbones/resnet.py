@@ -248,7 +248,7 @@ def resnet152(frames: int = 8, size: int = 224) -> ResNet:
 
 @backbones.register()
 def resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
-    """A ResNet for small frames on a CPU, ``width`` channels at first, eight times as many at last; each frame by itself (TSN)."""
+    """A ResNet for small frames on a CPU, from ``width`` to 8 · ``width`` channels; each frame by itself (TSN)."""
     return _tiny(None, frames, size, width)
 
 
@@ -290,7 +290,7 @@ def tsm_resnet152(frames: int = 8, size: int = 224) -> ResNet:
 
 @backbones.register()
 def tsm_resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
-    """A ResNet for small frames on a CPU, ``width`` channels at first, eight times as many at last; channels shifted in time (TSM)."""
+    """A ResNet for small frames on a CPU, from ``width`` to 8 · ``width`` channels; channels shifted in time (TSM)."""
     return _tiny("tsm", frames, size, width)
 
 
@@ -332,7 +332,7 @@ def tam_resnet152(frames: int = 8, size: int = 224) -> ResNet:
 
 @backbones.register()
 def tam_resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
-    """A ResNet for small frames on a CPU, ``width`` channels at first, eight times as many at last; frames blended in time (TAM)."""
+    """A ResNet for small frames on a CPU, from ``width`` to 8 · ``width`` channels; frames blended in time (TAM)."""
     return _tiny("tam", frames, size, width)
 
 

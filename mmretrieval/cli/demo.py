@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -25,32 +26,49 @@ def demo(
     """
     from mmretrieval.evaluation.retrieval import format_report
 
-    stages: dict[str, float] = {}
+    stages = _Stages(out / "stages.json")
     world, run, collection = out / "world", out / "run", out / "collection"
-    with _stage("1/4 toy world", "world", stages):
+    with stages.measure("1/4 toy world", "world"):
         from mmretrieval.toyworld.corpus import build
 
         build(world, clips=QUICK_CLIPS if quick else CLIPS, seed=seed)
-    with _stage("2/4 training and evaluation", "train", stages):
+    with stages.measure("2/4 training and evaluation", "train"):
         report = _train(QUICK_RECIPE if quick else RECIPE, world, run, seed)
         typer.echo(format_report(report["retrieval"]))
         typer.echo(_codes_line(report["codes"]))
-    with _stage("3/4 collection of the test clips", "index", stages):
+    with stages.measure("3/4 collection of the test clips", "index"):
         searcher = _index(world, run / "model", collection)
-    with _stage("4/4 questions nobody has asked before", "ask", stages):
+    with stages.measure("4/4 questions nobody has asked before", "ask"):
         answers = _ask(searcher, world)
         _draw(answers, out / "answers.png")
-    _write_report(out / "report.json", report, stages, answers)
-    _say_what_next(out, run, collection, answers, stages)
+    _write_report(out / "report.json", report, stages.seconds, answers)
+    _say_what_next(out, run, collection, answers, stages.seconds)
 
 
-@contextmanager
-def _stage(title: str, name: str, stages: dict[str, float]):
-    typer.echo(f"\n── {title} " + "─" * max(0, 60 - len(title)))
-    started = time.monotonic()
-    yield
-    stages[name] = round(time.monotonic() - started, 1)
-    typer.echo(f"   {stages[name]:.0f} s")
+class _Stages:
+    """Seconds by stage, of all starts of an interrupted demo together."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        try:
+            self.seconds: dict[str, float] = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):  # a first start, or a file that somebody has edited: nothing depends on it
+            self.seconds = {}
+
+    @contextmanager
+    def measure(self, title: str, name: str) -> Iterator[None]:
+        """Run a stage, and note what it took also if it is interrupted."""
+        from mmretrieval.files import atomic_write
+
+        typer.echo(f"\n── {title} " + "─" * max(0, 60 - len(title)))
+        before, started = self.seconds.get(name, 0.0), time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(before + time.monotonic() - started, 1)
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(self.file, json.dumps(self.seconds) + "\n")
+        typer.echo(f"   {self.seconds[name]:.0f} s")
 
 
 def _train(recipe: str, world: Path, run: Path, seed: int) -> dict:
