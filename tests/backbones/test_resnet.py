@@ -61,7 +61,7 @@ def test_the_tiny_variant_keeps_a_grid_of_16_pixels(name):
     clips = Padded(torch.randn(1, 8, 3, 64, 64), torch.ones(1, 8, dtype=torch.bool))
     features = net(clips)
     assert features.grid == (8, 4, 4)
-    assert features.values.shape == (1, 128, 256)
+    assert features.values.shape == (1, 128, 64)
 
 
 @pytest.mark.parametrize(("name", "width"), [("tsm_resnet18", 512), ("tam_resnet50", 2048)])

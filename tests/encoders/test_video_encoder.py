@@ -26,4 +26,4 @@ def test_bytes_and_floats_of_one_picture_are_the_same():
 
 def test_options_reach_the_backbone():
     encoder = create_encoder("video", backbone="tsm_resnet_tiny", frames=6, size=32, width=8)
-    assert (encoder.spec.frames, encoder.spec.size, encoder.feature_dim, encoder.modality) == (6, 32, 256, "video")
+    assert (encoder.spec.frames, encoder.spec.size, encoder.feature_dim, encoder.modality) == (6, 32, 64, "video")
