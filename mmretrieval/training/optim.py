@@ -59,7 +59,7 @@ def create_optimizer(
     ]
     if kind == "adam":
         return torch.optim.Adam(parts, lr=lr)
-    return (Muon if kind == "muon" else torch.optim.AdamW)(parts, lr=lr, betas=(0.9, 0.98))
+    return (Muon if kind == "muon" else torch.optim.AdamW)(parts, lr=lr, betas=(0.9, 0.98), fused=True)
 
 
 def share_of(name: str, rates: Mapping[str, float]) -> float:

@@ -36,6 +36,16 @@ def test_singular_values_come_near_one_and_the_directions_stay(shape):
     assert torch.allclose(diagonal, torch.diag(diagonal.diagonal()), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (9, 9)])
+def test_the_steps_are_those_taken_on_the_whole_matrix(shape):
+    torch.manual_seed(2)
+    matrix = torch.randn(shape) * torch.logspace(0, -4, shape[1])
+    x = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        x = 3.4445 * x - 4.7750 * (x @ x.T @ x) + 2.0315 * (x @ x.T @ x @ x.T @ x)
+    assert torch.allclose(orthogonalised(matrix), x.float(), atol=1e-3)
+
+
 def test_zeros_stay_zeros():
     assert not orthogonalised(torch.zeros(4, 7)).any()
 
