@@ -21,7 +21,7 @@ from mmretrieval.data.features import FeatureStore
 from mmretrieval.data.manifest import Sample, read_manifest
 from mmretrieval.data.sampler import EpochSampler
 from mmretrieval.encoders.sections import PRETRAINED
-from mmretrieval.environment import environment
+from mmretrieval.environment import cores, environment
 from mmretrieval.errors import ManifestError, RecipeError
 from mmretrieval.files import atomic_write
 from mmretrieval.layers.synced import synchronise_norms
@@ -198,7 +198,7 @@ def _accelerator(precision: str):
 def _share_cores() -> None:
     """Give each process of this machine its share of the cores, unless OMP_NUM_THREADS already says how many."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 def mixed_precision(wanted: str) -> str:

@@ -1,8 +1,7 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import codebook_worker
+import gloo
 import pytest
 import torch
 
@@ -315,14 +314,9 @@ def test_trap_buffers_survive_saving_and_loading(tmp_path):
 
 def test_two_processes_equal_one(tmp_path):
     """Counts, sums, k-means start and revived vectors: two processes with half the batch each, nine steps."""
-    worker = Path(__file__).with_name("codebook_worker.py")
-    commands = [[sys.executable, str(worker), str(rank), "2", str(tmp_path)] for rank in range(2)]
-    running = [subprocess.Popen(command) for command in commands]
     one = codebook_worker.train()
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
     assert one["revived"] > 0
-    for rank in range(2):
-        other = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for other in gloo.run_two(Path(codebook_worker.__file__), tmp_path, timeout=120):
         for name, buffer in one.items():
             assert torch.allclose(buffer.double(), other[name].double(), atol=1e-6), name
 

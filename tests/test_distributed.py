@@ -1,54 +1,25 @@
 """Two processes are one: loss, gradient, sums; and one process alone is itself."""
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import distributed_worker
+import gloo
 import pytest
 import torch
 
 from mmretrieval import distributed
 
-WORKER = Path(__file__).with_name("distributed_worker.py")
-
-
-def load_worker():
-    spec = importlib.util.spec_from_file_location("distributed_worker", WORKER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+WORKER = Path(distributed_worker.__file__)
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gloo")
-    path = os.pathsep.join([str(WORKER.parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(number), "2", str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    try:
-        for process in running:
-            errors = process.communicate(timeout=120)[1]
-            assert process.returncode == 0, errors
-    finally:
-        for process in running:
-            process.kill()
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+    return gloo.run_two(WORKER, tmp_path_factory.mktemp("gloo"), timeout=120)
 
 
 @pytest.fixture(scope="module")
 def one():
-    worker = load_worker()
-    return worker.step(worker.Tiny())
+    return distributed_worker.step(distributed_worker.Tiny())
 
 
 @pytest.mark.parametrize("split", ["even", "uneven"])

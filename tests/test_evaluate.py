@@ -1,13 +1,11 @@
 """Saved models on real clips: the protocol's options, and several models on several data sets."""
 
 import json
-import sys
 
 import pytest
 import tiny
 from clips import write_world
 
-from mmretrieval.cli.main import main
 from mmretrieval.data.manifest import read_manifest, write_manifest
 from mmretrieval.errors import ManifestError, ModelError
 from mmretrieval.evaluate import EvaluationSet, evaluate_cross, evaluate_on, evaluate_saved
@@ -40,18 +38,6 @@ def listener(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "listener"
     tiny.model(seed=2, text=None).save_pretrained(folder)
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def changed(world, name, **changes):

@@ -191,7 +191,7 @@ def test_weights_of_another_architecture(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     message = message_of(folder)
     assert message.startswith("MODEL: weights and config.json do not belong together: ")
-    assert "config.json says (48,), the weights have (32,)" in message
+    assert "(wanted (48,), got (32,))" in message
 
 
 def test_damaged_configuration(tmp_path):

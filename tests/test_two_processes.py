@@ -1,11 +1,9 @@
 """Training on two processes, in chunks or not, is training on one with the whole batch."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import gloo
 import pytest
 import torch
 import training_worker
@@ -20,26 +18,7 @@ WORKER = Path(training_worker.__file__)
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gloo")
-    path = os.pathsep.join([str(WORKER.parents[1]), str(WORKER.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(number), "2", str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    try:
-        for process in running:
-            errors = process.communicate(timeout=600)[1]
-            assert process.returncode == 0, errors
-    finally:
-        for process in running:
-            process.kill()
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+    return gloo.run_two(WORKER, tmp_path_factory.mktemp("gloo"), timeout=600)
 
 
 @pytest.fixture(scope="module")

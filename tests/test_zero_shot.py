@@ -1,7 +1,6 @@
 """From a published dual encoder to answers, without training: adopt, index, search, by keyboard and by voice."""
 
 import json
-import sys
 
 import foreign
 import numpy as np
@@ -11,7 +10,7 @@ import transformers
 from clips import write_world
 from torch.nn import functional as F
 
-from mmretrieval.cli.main import main
+from mmretrieval.collection import Collection
 from mmretrieval.errors import ModelError
 from mmretrieval.model import RetrievalModel
 from mmretrieval.zero_shot import adopt
@@ -36,26 +35,11 @@ def model(clip, tmp_path_factory):
     return folder
 
 
-def call(capture, *arguments):
-    """Run the command in this process: exit code, stdout, stderr."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-    captured = capture.readouterr() if capture else None
-    return caught.value.code or 0, *(captured or ("", ""))
-
-
 @pytest.fixture(scope="module")
 def collection(model, world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("indexes") / "clips"
-    assert call(None, "index", "build", folder, world / "videos", "--model", model)[0] == 0
+    Collection.build(folder, [world / "videos"], RetrievalModel.from_pretrained(model), model)
     return folder
-
-
-@pytest.fixture
-def run(capsys):
-    return lambda *arguments: call(capsys, *arguments)
 
 
 def test_scores_are_the_mean_over_frames_of_clip_itself(clip, model, collection, world, run):

@@ -25,6 +25,9 @@ def study(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the runs, where they stand and how long they take.")
     ] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Runs at work at a time; more than one makes better use of several cores.")
+    ] = 1,
     report: Annotated[
         bool, typer.Option("--report", help="Train nothing; make the tables of what is finished.")
     ] = False,
@@ -51,11 +54,11 @@ def study(
         options = [*(overrides or []), *(["--seeds", seeds] if seeds else [])]
         options += ["--out", str(out)] if out != Path("runs/study") else []
         command = shlex.join(["mmretrieval", "study", one.given, *options])
-        failed |= _list(one, runs, out, only) if dry_run else _work(one, runs, out, only, report, command)
+        failed |= _list(one, runs, out, only) if dry_run else _work(one, runs, out, only, report, command, jobs)
     raise typer.Exit(1 if failed else 0)
 
 
-def _work(one, runs: list, out: Path, only: str | None, report: bool, command: str) -> bool:
+def _work(one, runs: list, out: Path, only: str | None, report: bool, command: str, jobs: int) -> bool:
     """Train what is missing and write the pages; return whether something failed."""
     from mmretrieval.study.results import collect
     from mmretrieval.study.runner import Ledger, chosen, run_missing
@@ -69,7 +72,7 @@ def _work(one, runs: list, out: Path, only: str | None, report: bool, command: s
     def say(line: str) -> None:
         typer.echo(f"{one.name}: {line}", err=True)
 
-    failed = [] if report else run_missing(chosen(runs, only), runs, ledger, out, say, write)
+    failed = [] if report else run_missing(chosen(runs, only), runs, ledger, out, say, write, jobs)
     pages = write()
     typer.echo(pages[0].read_text("utf-8"))
     typer.echo("written: " + "   ".join(map(str, pages)))

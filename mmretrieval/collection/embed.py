@@ -15,6 +15,7 @@ import numpy as np
 
 from mmretrieval.collection.segments import Moment
 from mmretrieval.collection.sources import SetAside, Source, cut
+from mmretrieval.environment import cores
 from mmretrieval.errors import MMRetrievalError
 from mmretrieval.files import sha256_file
 
@@ -148,7 +149,7 @@ def _or_reason(path: str, work: Callable[[], R]) -> R | str:
 
 def _in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Run ``work`` over ``items`` in threads and yield the answers in order, never far ahead of who takes them."""
-    workers = os.cpu_count() or 1
+    workers = cores()
     running: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

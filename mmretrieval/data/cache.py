@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
+from mmretrieval.environment import cores
 from mmretrieval.errors import MediaError, MMRetrievalError
 from mmretrieval.files import atomic_write, storage_error
 from mmretrieval.media.audio import longest_shape
@@ -99,7 +101,7 @@ class ClipCache:
             StorageError: The disk is full; what is decoded so far is kept.
         """
         samples = list(samples)
-        workers = (os.cpu_count() or 1) if workers is None else workers
+        workers = cores() if workers is None else workers
         tables = {}
         if "video" in modalities and processor.clip_spec is not None:
             spec = processor.clip_spec
@@ -224,10 +226,16 @@ class _Table:
             os.close(handle)
 
     def fill(self, workers: int, bar: str | None) -> None:
-        """Decode all rows that are pending."""
-        pending = np.flatnonzero(self._done["state"] == _PENDING)
-        if not len(pending):
+        """Decode all rows that are pending; of several processes one does it and the others wait."""
+        if (self._done["state"] != _PENDING).all():
             return
+        with _alone(self.folder):
+            self._prepare()
+            pending = np.flatnonzero(self._done["state"] == _PENDING)
+            if len(pending):
+                self._decode(pending, workers, bar)
+
+    def _decode(self, pending: np.ndarray, workers: int, bar: str | None) -> None:
         from tqdm import tqdm
 
         loader = DataLoader(_Writer(self, pending), batch_size=None, num_workers=workers, shuffle=False)
@@ -303,6 +311,19 @@ class _Writer(torch.utils.data.Dataset):
         except OSError as error:
             return _Answer(row, _PENDING, full=(error.errno or 0, error.strerror or str(error)))
         return _Answer(row, _DONE, len(values), rate)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder; wait while another process holds it. The system lets go of it when its holder has ended."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _clip_key(sample: Sample) -> Key:

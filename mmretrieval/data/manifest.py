@@ -125,7 +125,7 @@ def write_manifest(path: str | Path, samples: Iterable[Sample]) -> None:
     folder = os.path.abspath(Path(path).parent)
     rows = []
     for sample in samples:
-        row = {key: value for key, value in dataclasses.asdict(sample).items() if value not in (None, ())}
+        row = {key: value for key, value in vars(sample).items() if value not in (None, ())}
         for key in _PATHS:
             if key in row:
                 row[key] = _relative(row[key], folder)

@@ -81,10 +81,10 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Hit], str | None]], out_png
 
 def _draw_title(draw: ImageDraw, query: str, hits: Sequence[Hit], right: str | None, top: int, width: int) -> None:
     verdict = _verdict(hits, right)
-    verdict_font = _font(17)
+    verdict_font = font_of(17)
     space = verdict_font.getlength(verdict)
-    font = _font(24, bold=True)
-    title = _shorten(" ".join(query.split()), font, width - 2 * MARGIN - space - 40)
+    font = font_of(24, bold=True)
+    title = shortened(" ".join(query.split()), font, width - 2 * MARGIN - space - 40)
     draw.text((MARGIN, top + 8), title, INK, font)
     found = right is not None and any(hit.id == right for hit in hits[:HITS])
     draw.text((width - MARGIN - space, top + 14), verdict, RIGHT if found else SOFT, verdict_font)
@@ -119,7 +119,7 @@ def _draw_hit(sheet: Image, draw: ImageDraw, hit: Hit, right: bool, left: int, t
     if frames is None:
         draw.rectangle([*first, left + STRIP_WIDTH - GAP - 1, first[1] + FRAME - 1], MISSING)
         middle = (left + STRIP_WIDTH / 2, top + STRIP_HEIGHT / 2)
-        draw.text(middle, "file cannot be read", INK, _font(15), anchor="mm")
+        draw.text(middle, "file cannot be read", INK, font_of(15), anchor="mm")
     else:
         for place, frame in enumerate(frames):
             sheet.paste(_fit(frame), (first[0] + place * (FRAME + GAP), first[1]))
@@ -127,14 +127,14 @@ def _draw_hit(sheet: Image, draw: ImageDraw, hit: Hit, right: bool, left: int, t
 
 
 def _draw_caption(draw: ImageDraw, hit: Hit, right: bool, left: int, top: int) -> None:
-    bold, plain = _font(17, bold=True), _font(15)
+    bold, plain = font_of(17, bold=True), font_of(15)
     score = f"{hit.score:.3f}"
     draw.text((left + 2, top), f"{hit.rank}", RIGHT if right else INK, bold)
     draw.text((left + STRIP_WIDTH - 2, top + 1), score, INK, plain, anchor="ra")
     offset = 12 + bold.getlength(f"{hit.rank}")
     space = STRIP_WIDTH - offset - plain.getlength(score) - 20
-    draw.text((left + offset, top + 1), _shorten(Path(hit.path).name, plain, space), INK, plain)
-    draw.text((left + offset, top + 21), _span(hit), SOFT, _font(13))
+    draw.text((left + offset, top + 1), shortened(Path(hit.path).name, plain, space), INK, plain)
+    draw.text((left + offset, top + 21), _span(hit), SOFT, font_of(13))
 
 
 def _frames(hit: Hit) -> np.ndarray | None:
@@ -165,7 +165,7 @@ def _span(hit: Hit) -> str:
     return " – ".join(f"{int(minute)}:{rest:04.1f}" for minute, rest in minutes)
 
 
-def _shorten(text: str, font: FreeTypeFont, space: float) -> str:
+def shortened(text: str, font: FreeTypeFont, space: float) -> str:
     """Return ``text``, or as much of its beginning as fits into ``space`` pixels, with an ellipsis."""
     if font.getlength(text) <= space:
         return text
@@ -175,7 +175,7 @@ def _shorten(text: str, font: FreeTypeFont, space: float) -> str:
 
 
 @functools.cache
-def _font(size: int, bold: bool = False) -> FreeTypeFont:
+def font_of(size: int, bold: bool = False) -> FreeTypeFont:
     """Return DejaVu Sans as matplotlib ships it: the same letters on every machine, Cyrillic and Greek among them."""
     import matplotlib
     from PIL import ImageFont

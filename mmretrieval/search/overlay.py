@@ -11,7 +11,7 @@ import numpy as np
 
 from mmretrieval.files import atomic_write
 from mmretrieval.media.video import open_video
-from mmretrieval.search.contact_sheet import INK, PAPER, SOFT, _font, _shorten
+from mmretrieval.search.contact_sheet import INK, PAPER, SOFT, font_of, shortened
 
 if TYPE_CHECKING:
     from mmretrieval.search.heat import HeatMap
@@ -84,7 +84,8 @@ def overlay_png(
     scale = np.array([shown[1] / heat.frame[1], shown[0] / heat.frame[0]])
     sheet = Image.new("RGB", strip_size(len(laid), *shown), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, 10), _shorten(heat.name, _font(18, bold=True), sheet.width - 2 * MARGIN), INK, _font(18, True))
+    title = font_of(18, bold=True)
+    draw.text((MARGIN, 10), shortened(heat.name, title, sheet.width - 2 * MARGIN), INK, title)
     for number, (picture, peak, time) in enumerate(zip(laid, heat.peaks() * scale, heat.times, strict=True)):
         row, column = divmod(number, PER_ROW)
         left, top = MARGIN + column * (shown[1] + GAP), TITLE + row * (shown[0] + TIME)
@@ -94,7 +95,7 @@ def overlay_png(
             pen.rectangle([*(np.asarray(boxes[number]) * np.tile(scale, 2))], outline=(255, 255, 255), width=2)
         _ring(pen, peak, shown)
         sheet.paste(frame, (left, top))
-        draw.text((left + 2, top + shown[0] + 5), f"{time:.2f} s", SOFT, _font(14))
+        draw.text((left + 2, top + shown[0] + 5), f"{time:.2f} s", SOFT, font_of(14))
     picture = io.BytesIO()
     sheet.save(picture, "PNG", optimize=True)
     atomic_write(out, picture.getvalue())

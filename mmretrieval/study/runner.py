@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import mean
 
+from mmretrieval.environment import cores
 from mmretrieval.errors import RecipeError, StorageError
 from mmretrieval.files import atomic_write, storage_error
 from mmretrieval.recipe import dump_recipe
@@ -109,6 +111,7 @@ def run_missing(
     out: Path,
     say: Callable[[str], None],
     after_each: Callable[[], None],
+    jobs: int = 1,
 ) -> list[tuple[Run, str]]:
     """Train the runs that are not finished; interrupted ones go on where they were.
 
@@ -119,6 +122,7 @@ def run_missing(
         out: The folder of all studies; only one command works there at a time.
         say: Called with a line of text per run.
         after_each: Called when a run has ended.
+        jobs: Runs at work at a time; each has its share of the cores.
 
     Returns:
         The runs that failed, with their reasons.
@@ -127,74 +131,118 @@ def run_missing(
         StudyInterrupted: Ctrl-C or SIGTERM; the same command goes on.
         StorageError: Another command is at work there, or the disk cannot be written.
     """
-    failed = []
-    waiting = [run for run in runs if state_of(run)[0] != FINISHED]
-    with _only_one(out) as lock, _Bar(len(runs), len(runs) - len(waiting)) as bar:
-        for number, run in enumerate(waiting):
-            bar.show(f"{run.name}{_time_left(waiting[number:], everything, ledger)}")
-            started = time.monotonic()
-            reason = _train(run, lock, ledger, bar.refresh)
-            end = duration(time.monotonic() - started)
-            if reason is not None:
-                failed.append((run, reason))
-                end = f"failed: {reason}"
-            count = f"{len(runs) - len(waiting) + number + 1} of {len(runs)}"
-            bar.write(say, f"{count}: {run.name}: {end}{_time_left(waiting[number + 1 :], everything, ledger)}")
-            after_each()
+    failed: list[tuple[Run, str]] = []
+    waiting = deque(run for run in runs if state_of(run)[0] != FINISHED)
+    children: list[_Child] = []
+    ended = len(runs) - len(waiting)
+
+    def left() -> str:
+        return _time_left([*(child.run for child in children), *waiting], everything, ledger, jobs)
+
+    def end(run: Run, seconds: float, reason: str | None) -> None:
+        nonlocal ended
+        ended += 1
+        if reason is not None:
+            failed.append((run, reason))
+        outcome = duration(seconds) if reason is None else f"failed: {reason}"
+        bar.write(say, f"{ended} of {len(runs)}: {run.name}: {outcome}{left()}")
+        after_each()
+
+    with _only_one(out) as lock, _Bar(len(runs), ended) as bar:
+        try:
+            while waiting or children:
+                while waiting and len(children) < jobs:
+                    run = waiting.popleft()
+                    state, detail = state_of(run)
+                    if state == OTHER:
+                        ledger.note(run, 0.0, detail)
+                        end(run, 0.0, detail)
+                    else:
+                        children.append(_Child(run, lock, jobs, anew=state == NEW))
+                bar.show(f"{', '.join(child.run.name for child in children)}{left()}")
+                for child in _some_ended(children):
+                    children.remove(child)
+                    end(child.run, child.seconds, child.note(ledger))
+        except KeyboardInterrupt:
+            if not children:
+                raise
+            _stop(children, ledger)
+            names = ", ".join(child.run.name for child in children)
+            raise StudyInterrupted(f"stopped in {names}; the same command goes on there") from None
     return failed
 
 
-def _time_left(waiting: Sequence[Run], everything: Sequence[Run], ledger: Ledger) -> str:
+def _time_left(waiting: Sequence[Run], everything: Sequence[Run], ledger: Ledger, jobs: int) -> str:
     """Say how long the rest takes, if anything is known about it."""
     seconds = [expected_seconds(run, everything, ledger) for run in waiting]
     known = [value for value in seconds if value is not None]
-    return f", about {duration(sum(known))} left" if known and len(known) == len(seconds) else ""
+    side_by_side = min(jobs, len(known))
+    return f", about {duration(sum(known) / side_by_side)} left" if known and len(known) == len(seconds) else ""
 
 
-def _train(run: Run, lock: int, ledger: Ledger, tick: Callable[[], None]) -> str | None:
-    """Train one run in a process of its own; return why it failed, or None.
+class _Child:
+    """One run in a process of its own, from its start on.
 
-    Raises:
-        StudyInterrupted: Ctrl-C or SIGTERM.
+    Args:
+        run: What it trains.
+        lock: Handle of the locked folder. The child holds it, too: if we are killed, nobody starts the same run while
+            it is still at work.
+        jobs: How many run side by side.
+        anew: It begins; else it goes on.
     """
-    state, detail = state_of(run)
-    if state == OTHER:
-        ledger.note(run, 0.0, detail)
-        return detail
-    recipe, log = run.folder.with_name(f"{run.folder.name}.yaml"), run.folder.with_name(f"{run.folder.name}.log")
-    atomic_write(recipe, dump_recipe(run.recipe))
-    command = [sys.executable, "-m", "mmretrieval.cli.main", "train", str(recipe), "--resume"]
-    started = time.monotonic()
-    with open(log, "ab") as sink:
-        begun = sink.tell()
-        # in a session of its own Ctrl-C reaches the child once, by us: a second one would cost its checkpoint.
-        # it holds the lock, too: if we are killed, nobody starts the same run while it is still at work
-        child = subprocess.Popen(
-            command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(lock,)
-        )
-        interrupted = _wait(child, tick)
-    seconds = time.monotonic() - started
-    done = child.returncode == 0 and (run.folder / "report.json").is_file()
-    failure = None if done or interrupted else _reason(child.returncode, log, begun)
-    ledger.note(run, seconds, failure, finished=done, anew=state == NEW)
-    if interrupted:
-        raise StudyInterrupted(f"stopped in {run.name}; the same command goes on there")
-    return failure
+
+    def __init__(self, run: Run, lock: int, jobs: int, anew: bool):
+        self.run, self.anew = run, anew
+        recipe = run.folder.with_name(f"{run.folder.name}.yaml")
+        self.log = run.folder.with_name(f"{run.folder.name}.log")
+        atomic_write(recipe, dump_recipe(run.recipe))
+        command = [sys.executable, "-m", "mmretrieval.cli.main", "train", str(recipe), "--resume"]
+        threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))} if jobs > 1 else {}
+        self.started = time.monotonic()
+        with open(self.log, "ab") as sink:
+            self.begun = sink.tell()
+            # in a session of its own Ctrl-C reaches the child once, by us: a second one would cost its checkpoint
+            self.process = subprocess.Popen(
+                command,
+                stdout=sink,
+                stderr=sink,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | threads,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def note(self, ledger: Ledger, interrupted: bool = False) -> str | None:
+        """Note how the ended process did; return why it failed, or None."""
+        code = self.process.returncode
+        done = code == 0 and (self.run.folder / "report.json").is_file()
+        failure = None if done or interrupted else _reason(code, self.log, self.begun)
+        ledger.note(self.run, self.seconds, failure, finished=done, anew=self.anew)
+        return failure
 
 
-def _wait(child: subprocess.Popen, tick: Callable[[], None]) -> bool:
-    """Wait for the child; pass Ctrl-C on to it and wait until it has saved. Return whether there was one."""
-    interrupted = False
-    while True:
-        try:
-            child.wait(timeout=1)
-            return interrupted
-        except subprocess.TimeoutExpired:
-            tick()
-        except KeyboardInterrupt:
-            interrupted = True
-            with suppress(ProcessLookupError):
-                child.send_signal(signal.SIGINT)
+def _some_ended(children: Sequence[_Child]) -> list[_Child]:
+    """Wait up to a second; return the children that have ended."""
+    if children:
+        with suppress(subprocess.TimeoutExpired):
+            children[0].process.wait(timeout=1)
+    return [child for child in children if child.process.poll() is not None]
+
+
+def _stop(children: Sequence[_Child], ledger: Ledger) -> None:
+    """Pass Ctrl-C on and wait until all have saved; more of them change nothing."""
+    for child in children:
+        with suppress(ProcessLookupError):
+            child.process.send_signal(signal.SIGINT)
+    for child in children:
+        while child.process.poll() is None:
+            with suppress(KeyboardInterrupt):
+                child.process.wait()
+        child.note(ledger, interrupted=True)
 
 
 def _reason(code: int, log: Path, begun: int) -> str:
@@ -261,9 +309,6 @@ class _Bar:
 
     def show(self, text: str) -> None:
         self.tqdm.set_postfix_str(text)
-
-    def refresh(self) -> None:
-        self.tqdm.refresh()
 
     def write(self, say: Callable[[str], None], line: str) -> None:
         """Say that one more run has ended."""

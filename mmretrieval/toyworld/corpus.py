@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -14,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmretrieval.environment import cores
 from mmretrieval.errors import ManifestError
 from mmretrieval.files import atomic_folder
 from mmretrieval.toyworld.plan import SPLITS, Clip, plan
@@ -209,7 +209,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def in_parallel(make: Callable[[Any], T], tasks: list, workers: int | None) -> Generator[T, None, None]:
     """Yield ``make(task)`` for every task, in order, from several processes."""
-    workers = min(workers or _cores(), len(tasks))
+    workers = min(workers or cores(), len(tasks))
     if workers == 1:
         yield from map(make, tasks)
         return
@@ -217,7 +217,3 @@ def in_parallel(make: Callable[[Any], T], tasks: list, workers: int | None) -> G
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with context.Pool(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         yield from pool.imap(make, tasks)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

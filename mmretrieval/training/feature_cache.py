@@ -21,8 +21,9 @@ from mmretrieval.data.contents import ContentHashes
 from mmretrieval.data.features import FeatureStore, FeatureTable, FeatureWriter, Place, Row, Source, row_key, source_of
 from mmretrieval.data.manifest import Sample
 from mmretrieval.errors import MMRetrievalError, RecipeError
+from mmretrieval.layers.branch import one_position
 from mmretrieval.layers.pooling import MaxPool, MeanPool
-from mmretrieval.model import RetrievalModel, one_position
+from mmretrieval.model import RetrievalModel
 from mmretrieval.training.loop import to_device
 from mmretrieval.types import Batch, Features
 

@@ -6,7 +6,6 @@ import pytest
 import tiny
 from clips import write_recipe, write_world
 
-from mmretrieval.cli.main import main
 from mmretrieval.recipe import shipped_recipes
 
 
@@ -34,20 +33,6 @@ def command(*arguments) -> subprocess.CompletedProcess:
     """Run the command as a person does, in a process of its own."""
     line = [sys.executable, "-m", "mmretrieval.cli.main", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, timeout=120)
-
-
-def call(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    """Run the command in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    captured = capsys.readouterr()
-    return caught.value.code or 0, captured.out, captured.err
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    return lambda *arguments: call(monkeypatch, capsys, *arguments)
 
 
 def modules_after(*arguments) -> set[str]:

@@ -1,7 +1,6 @@
 """The verbs ``codes`` and ``localize`` as people and scripts call them."""
 
 import json
-import sys
 
 import pytest
 import tiny
@@ -9,7 +8,6 @@ from clips import write_world
 from PIL import Image
 
 from mmretrieval.cli.codes import format_study
-from mmretrieval.cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +29,6 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "model"
     tiny.model().save_pretrained(folder)
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def test_codes_for_people(run, model, world, tmp_path):

@@ -5,7 +5,6 @@ import sys
 import pytest
 from releases import BUILDERS, make_media
 
-from mmretrieval.cli.main import main
 from mmretrieval.data.manifest import read_manifest
 from mmretrieval.data.sources import sources
 
@@ -15,18 +14,6 @@ def release(tmp_path_factory):
     home = tmp_path_factory.mktemp("import")
     BUILDERS["smit"](home / "release", 20, make_media(home / "media"))
     return home / "release"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def test_help_names_every_source(run):

@@ -1,5 +1,4 @@
 import json
-import sys
 
 import foreign
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 import transformers
 from clips import write_world
 
-from mmretrieval.cli.main import main
 from mmretrieval.collection import Collection
 from mmretrieval.data.manifest import read_manifest
 from mmretrieval.errors import MediaError, ModelError
@@ -31,18 +29,6 @@ def transcriber(whisper):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     return write_world(tmp_path_factory.mktemp("data") / "world", clips=8)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def sound(seconds, seed):

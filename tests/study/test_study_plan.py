@@ -163,6 +163,25 @@ def shipped(study_file, tmp_path, monkeypatch):
     return folder
 
 
+def test_the_shipped_studies_ask_what_they_say(world, tmp_path):
+    data = [f"data.{split}={world}/train.jsonl" for split in ("train", "val", "test")]
+    plans = {}
+    for file in find_studies("toyworld/study"):
+        study = read_study(file)
+        plans[study.name] = {run.label: run.recipe for run in plan_runs(study, tmp_path, data, seeds=[0])}
+        assert study.seeds == [0, 1, 2] and study.baseline in study.runs
+    assert plans.keys() == {"batch", "losses", "representation"}
+    # one contrastive loss each, and nothing beside it
+    assert all(len(recipe.objective) == 1 for recipe in plans["losses"].values())
+    assert {recipe.training.batch_size for recipe in plans["batch"].values()} == {16, 32, 64, 128, 256}
+    with_codes = {
+        label: recipe.objective["cmcm"]["weight"]
+        for label, recipe in plans["representation"].items()
+        if recipe.model.codebook is not None
+    }
+    assert len(with_codes) == 9 and with_codes.pop("codebook") == 0 and set(with_codes.values()) == {0.5}
+
+
 def test_a_study_is_no_shipped_recipe_and_is_found_as_a_study(shipped):
     assert shipped_recipes() == ["toyworld/base"]
     file = shipped / "toyworld/study/rates.yaml"

@@ -10,25 +10,10 @@ import time
 
 import pytest
 
-from mmretrieval.cli.main import main
 from mmretrieval.errors import StorageError
-from mmretrieval.study.runner import Ledger, run_missing
+from mmretrieval.study.runner import Ledger, StudyInterrupted, run_missing
 
 BRIEF = ["model.codebook=null", "training.epochs=1", "training.evaluate_every=1", "objective={nce: {}}"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process: exit code, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mmretrieval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def test_two_labels_two_seeds_interrupted_once(study_file, tmp_path, run):
@@ -138,6 +123,46 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(study_file, tmp_path, ru
         assert f"- {label}, seed {seed}: {reason}\n" in text
     code, text, _ = run("study", file, *BRIEF, "--out", out, "--report")
     assert code == 0 and f"- slow, seed 0: {reasons[0]}\n" in text
+
+
+def instead(monkeypatch, script):
+    """Let every run be a script of the shell."""
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        "mmretrieval.study.runner.subprocess.Popen", lambda command, **options: popen(["sh", "-c", script], **options)
+    )
+
+
+def test_two_jobs_are_at_work_side_by_side_and_share_the_cores(study_file, tmp_path, run, monkeypatch):
+    """The first run ends only when there is a second one."""
+    met = f"touch {tmp_path}/met.$$; while [ $(ls {tmp_path}/met.* | wc -l) -lt 2 ]; do sleep 0.01; done"
+    instead(monkeypatch, f"{met}; echo threads: $OMP_NUM_THREADS; exit 1")
+    monkeypatch.setattr("mmretrieval.study.runner.cores", lambda: 6)
+    code, text, said = run("study", study_file(), *BRIEF, "--out", tmp_path / "out", "--jobs", 2)
+    assert code == 1 and len(list(tmp_path.glob("met.*"))) == 4
+    assert sorted(line.split("; see")[0].split(": ", 2)[2] for line in said.splitlines()) == [
+        f"{label}, seed {seed}: failed: threads: 3" for label in ("fast", "slow") for seed in (0, 1)
+    ]
+    assert text.count("threads: 3; see") == 4
+
+
+def test_all_jobs_are_stopped_and_none_is_lost(planned, tmp_path, monkeypatch):
+    _, runs = planned()
+    trapped = f"trap 'touch {tmp_path}/saved.$$; exit 1' INT; touch {tmp_path}/at-work.$$; while :; do sleep 0.01; done"
+    instead(monkeypatch, trapped)
+
+    def interrupt(children):
+        while len(list(tmp_path.glob("at-work.*"))) < 2:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmretrieval.study.runner._some_ended", interrupt)
+    ledger = Ledger(tmp_path / "ledger.json")
+    with pytest.raises(StudyInterrupted) as caught:
+        run_missing(runs, runs, ledger, tmp_path / "out", print, lambda: None, jobs=2)
+    assert str(caught.value) == f"stopped in {runs[0].name}, {runs[1].name}; the same command goes on there"
+    assert len(list(tmp_path.glob("saved.*"))) == 2
+    assert all(ledger.seconds(run) is not None and ledger.failure(run) is None for run in runs[:2])
 
 
 def test_a_folder_at_work_is_refused(planned, tmp_path):

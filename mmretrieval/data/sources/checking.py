@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mmretrieval.data.sources.base import Reason, Row, SetAside
+from mmretrieval.environment import cores
 from mmretrieval.errors import MMRetrievalError
 from mmretrieval.media.files import OVERRUN
 
@@ -81,7 +82,7 @@ def _open_all(jobs: list[tuple[str, str]], progress: bool) -> list[_Medium]:
     from tqdm import tqdm
 
     # the decoders work without the interpreter's lock
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         opened = pool.map(_open, jobs)
         return list(tqdm(opened, "opening", len(jobs), unit="file", disable=None if progress else True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ from mmretrieval.layers.masking import zero_padding
 from mmretrieval.types import Features, Padded
 
 
-class Adapter(nn.Module):
+class Adapter(nn.Module, ABC):
     """A network of transformers as an encoder.
 
     Args:
@@ -48,9 +49,9 @@ class Adapter(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.encode(inputs)
 
+    @abstractmethod
     def encode(self, inputs: Padded) -> Features:
         """Do what ``forward`` does, with gradients as the caller has them."""
-        raise NotImplementedError
 
     def hidden(self, **inputs: Any) -> Tensor:
         """Return the network's output, or the hidden states that were asked for, (B, N, D)."""
