@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class _Shift(torch.autograd.Function):
@@ -68,54 +69,123 @@ class TemporalShift(nn.Module):
 
 
 class TemporalAggregation(nn.Module):
-    """Blend each frame with its two neighbours, one weight per channel and neighbour, then ReLU.
+    """Blend each frame with its neighbours, one weight per channel and neighbour, then ReLU.
 
-    y_t = ReLU(w_prev · x_{t−1} + w_curr · x_t + w_next · x_{t+1}), zeros beyond the ends of the clip: the Temporal
-    Aggregation Module of bLVNet-TAM as used by "Deep Analysis of CNN-based Spatio-temporal Representations" (arXiv
-    2010.11757). Not TANet's module of the same initials.
+    y_t = ReLU(Σ_i w_i · x_{t + i − ⌊b/2⌋}), i from 0 to b − 1, zeros beyond the ends of the clip; with b = 3 these are
+    the previous, the current and the next frame, and an even b looks further back than ahead. The Temporal Aggregation
+    Module of bLVNet-TAM as used by "Deep Analysis of CNN-based Spatio-temporal Representations" (arXiv 2010.11757). Not
+    TANet's module of the same initials.
 
-    It is computed as one multiplication and two fused multiply-adds; the published three depth-wise convolutions with
-    pad, stack and sum cost as much as a whole ResNet-50 on a CPU. Parameter names are the published ones.
+    It is computed as one multiplication and fused multiply-adds; the published depth-wise convolutions with pad, stack
+    and sum cost as much as a whole ResNet-50 on a CPU. Parameter names are the published ones.
 
     Args:
         channels: C.
-        method: "sum" of the three weighted frames, or their element-wise "max".
+        method: "sum" of the weighted frames, or their element-wise "max".
+        frames: How many are blended, b.
+        depthwise: One weight per channel; else a full C × C matrix per neighbour.
+        causal: Look at x_{t − b + 1} to x_t alone, for online use; not in the paper.
     """
 
-    def __init__(self, channels: int, method: str = "sum"):
+    def __init__(
+        self, channels: int, method: str = "sum", frames: int = 3, depthwise: bool = True, causal: bool = False
+    ):
         super().__init__()
         if method not in ("sum", "max"):
             raise ValueError(f"temporal aggregation method '{method}' is unknown: use 'sum' or 'max'")
+        if frames < 1:
+            raise ValueError(f"temporal aggregation of {frames} frames: at least 1 is needed")
         self.method = method
-        self.prev_se = _ChannelScale(channels)
-        self.next_se = _ChannelScale(channels)
-        self.curr_se = _ChannelScale(channels)
+        self.frames = frames
+        self.causal = causal
+        past = frames - 1 if causal else frames // 2
+        self.offsets = tuple(range(-past, frames - past))
+        if self.offsets == (-1, 0, 1):
+            self.prev_se = _Scale(channels, depthwise)
+            self.next_se = _Scale(channels, depthwise)
+            self.curr_se = _Scale(channels, depthwise)
+        else:
+            self.blending_layers = nn.ModuleList(_Scale(channels, depthwise) for _ in self.offsets)
+
+    @property
+    def taps(self) -> dict[int, _Scale]:
+        """What weighs each neighbour, by its offset in time."""
+        named = self.offsets == (-1, 0, 1)
+        scales = (self.prev_se, self.curr_se, self.next_se) if named else self.blending_layers
+        return dict(zip(self.offsets, scales, strict=True))
 
     def forward(self, frames: Tensor, length: int) -> Tensor:
         """Blend clips of ``length`` frames each, (B·T, C, H, W) to the same shape."""
-        clip = frames.permute(0, 2, 3, 1).unflatten(0, (-1, length))
-        previous, current, following = self.prev_se.scale(), self.curr_se.scale(), self.next_se.scale()
-        if self.method == "sum":
-            blended = clip * current
-            blended[:, 1:].addcmul_(clip[:, :-1], previous)
-            blended[:, :-1].addcmul_(clip[:, 1:], following)
-        else:
-            edge = torch.zeros_like(clip[:, :1])
-            before = torch.cat([edge, clip[:, :-1]], dim=1) * previous
-            after = torch.cat([clip[:, 1:], edge], dim=1) * following
-            blended = torch.maximum(torch.maximum(before, clip * current), after)
-        return blended.relu().flatten(0, 1).permute(0, 3, 1, 2)
+        taps = self.taps
+        blended = taps.pop(0)(frames).unflatten(0, (-1, length))
+        for offset, scale in taps.items():
+            weighted = None if self.method == "sum" and scale.depthwise else scale(frames).unflatten(0, (-1, length))
+            if self.method == "max":
+                blended = torch.maximum(blended, _moved(weighted, offset))
+                continue
+            target, source = _overlap(offset, length)
+            if weighted is None:
+                clip = frames.unflatten(0, (-1, length))
+                blended[:, target].addcmul_(clip[:, source], scale.fc1.weight.view(1, -1, 1, 1))
+            else:
+                blended[:, target] += weighted[:, source]
+        return blended.relu().flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"method={self.method!r}, frames={self.frames}, causal={self.causal}"
+
+
+def _overlap(offset: int, length: int) -> tuple[slice, slice]:
+    """Return which frames t of a clip have a neighbour t + offset in it, and those neighbours."""
+    count = max(0, length - abs(offset))
+    return slice(max(0, -offset), max(0, -offset) + count), slice(max(0, offset), max(0, offset) + count)
+
+
+def _moved(clip: Tensor, offset: int) -> Tensor:
+    """Return x_{t + offset} at every t of clips (B, T, …), zeros beyond their ends."""
+    target, source = _overlap(offset, clip.shape[1])
+    moved = torch.zeros_like(clip)
+    moved[:, target] = clip[:, source]
+    return moved
+
+
+class _Scale(nn.Module):
+    """The weights of one neighbour, stored as the published 1x1 convolution: (C, 1, 1, 1), or dense (C, C, 1, 1)."""
+
+    def __init__(self, channels: int, depthwise: bool):
+        super().__init__()
+        self.depthwise = depthwise
+        self.fc1 = nn.Conv2d(channels, channels, 1, groups=channels if depthwise else 1, bias=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Weigh frames (B·T, C, H, W); one weight per channel is a product, no convolution."""
+        return frames * self.fc1.weight.view(1, -1, 1, 1) if self.depthwise else self.fc1(frames)
+
+
+class TemporalPool(nn.Module):
+    """Pool over time alone, windows of 3 at every other frame: T frames become ⌈T / 2⌉ (arXiv 2010.11757).
+
+    Beyond the ends of the clip stand zeros, which an average counts, as published; maps are behind a ReLU, so the
+    maximum does not see them.
+
+    Args:
+        method: "max" or "avg".
+    """
+
+    def __init__(self, method: str = "max"):
+        super().__init__()
+        if method not in ("max", "avg"):
+            raise ValueError(f"temporal pooling '{method}' is unknown: use 'max' or 'avg'")
+        self.method = method
+
+    def forward(self, frames: Tensor, length: int) -> Tensor:
+        """Pool clips of ``length`` frames each, (B·T, C, H, W) to (B·⌈T / 2⌉, C, H, W)."""
+        height, width = frames.shape[-2:]
+        # time and all places of a frame as the two axes of one channels-last image: a view
+        plane = frames.permute(0, 2, 3, 1).unflatten(0, (-1, length)).flatten(2, 3).permute(0, 3, 1, 2)
+        pool = F.max_pool2d if self.method == "max" else F.avg_pool2d
+        pooled = pool(plane, (3, 1), (2, 1), (1, 0))
+        return pooled.permute(0, 2, 3, 1).flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         return f"method={self.method!r}"
-
-
-class _ChannelScale(nn.Module):
-    """One weight per channel, stored as the published depth-wise 1x1 convolution (C, 1, 1, 1)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
-
-    def scale(self) -> Tensor:
-        return self.fc1.weight.flatten()

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmretrieval.layers.temporal import TemporalAggregation, TemporalShift
+from mmretrieval.layers.temporal import TemporalAggregation, TemporalPool, TemporalShift
 
 B, T, C, H, W = 2, 5, 16, 3, 4
 
@@ -85,7 +85,7 @@ def test_aggregation_equals_the_published_formulation_with_gradients(method):
 def test_aggregation_is_a_depthwise_convolution_from_past_to_future():
     torch.manual_seed(0)
     module, values = TemporalAggregation(C), frames()
-    kernel = torch.stack([part.scale() for part in (module.prev_se, module.curr_se, module.next_se)], 1)
+    kernel = torch.stack([part.fc1.weight.flatten() for part in (module.prev_se, module.curr_se, module.next_se)], 1)
     clip = values.view(B, T, C, H, W).transpose(1, 2)
     expected = F.conv3d(clip, kernel.view(C, 1, 3, 1, 1), padding=(1, 0, 0), groups=C).relu()
     assert torch.allclose(module(values, T), expected.transpose(1, 2).flatten(0, 1), atol=1e-6)
@@ -101,3 +101,82 @@ def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError) as error:
         TemporalAggregation(4, "mean")
     assert str(error.value) == "temporal aggregation method 'mean' is unknown: use 'sum' or 'max'"
+
+
+def slow_aggregation(taps, values, method):
+    """Frame by frame and tap by tap, zeros beyond the ends."""
+    clip = values.view(B, T, C, H, W)
+    frames = []
+    for t in range(T):
+        terms = []
+        for offset, weight in taps.items():
+            source = clip[:, t + offset] if 0 <= t + offset < T else torch.zeros_like(clip[:, 0])
+            terms.append(F.conv2d(source, weight, groups=C if weight.shape[1] == 1 else 1))
+        frames.append(sum(terms) if method == "sum" else torch.stack(terms).amax(0))
+    return torch.stack(frames, 1).relu().flatten(0, 1)
+
+
+@pytest.mark.parametrize("method", ["sum", "max"])
+@pytest.mark.parametrize("depthwise", [True, False])
+@pytest.mark.parametrize(
+    ("count", "causal", "offsets"),
+    [
+        (1, False, [0]),
+        (2, False, [-1, 0]),
+        (5, False, [-2, -1, 0, 1, 2]),
+        (3, True, [-2, -1, 0]),
+        (15, True, range(-14, 1)),
+    ],
+)
+def test_aggregation_of_any_number_of_frames(method, depthwise, count, causal, offsets):
+    torch.manual_seed(0)
+    module = TemporalAggregation(C, method, count, depthwise, causal)
+    assert list(module.offsets) == list(offsets)
+    shape = (C, 1, 1, 1) if depthwise else (C, C, 1, 1)
+    assert {name: tuple(p.shape) for name, p in module.named_parameters()} == {
+        f"blending_layers.{index}.fc1.weight": shape for index in range(count)
+    }
+    values = frames(requires_grad=True)
+    taps = dict(zip(offsets, (layer.fc1.weight for layer in module.blending_layers), strict=True))
+    result, expected = module(values, T), slow_aggregation(taps, values, method)
+    assert torch.allclose(result, expected, atol=1e-5)
+    weights, inputs = torch.randn_like(result), [values, *module.parameters()]
+    grads = (
+        torch.autograd.grad((one * weights).sum(), inputs, allow_unused=True, materialize_grads=True)
+        for one in (result, expected)
+    )
+    for one, other in zip(*grads, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_dense_aggregation_of_three_frames_has_the_published_names():
+    module = TemporalAggregation(C, depthwise=False)
+    assert [name for name, _ in module.named_parameters()] == [
+        f"{tap}_se.fc1.weight" for tap in ("prev", "next", "curr")
+    ]
+    taps = {-1: module.prev_se.fc1.weight, 0: module.curr_se.fc1.weight, 1: module.next_se.fc1.weight}
+    assert torch.allclose(module(frames(), T), slow_aggregation(taps, frames(), "sum"), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["max", "avg"])
+@pytest.mark.parametrize("length", [1, 2, 5, 10])
+def test_temporal_pooling_equals_a_loop(method, length):
+    values = frames().relu().requires_grad_()
+    pooled = TemporalPool(method)(values, length)
+    clip = values.unflatten(0, (-1, length))
+    expected = []
+    for t in range(0, length, 2):
+        window = [clip[:, s] if 0 <= s < length else torch.zeros_like(clip[:, 0]) for s in (t - 1, t, t + 1)]
+        expected.append(torch.stack(window).amax(0) if method == "max" else sum(window) / 3)
+    assert torch.allclose(pooled, torch.stack(expected, 1).flatten(0, 1), atol=1e-6)
+    assert pooled.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_average_counts_the_zeros_beyond_the_ends():
+    pooled = TemporalPool("avg")(torch.ones(4, 1, 1, 1), 4)
+    assert torch.allclose(pooled.flatten(), torch.tensor([2 / 3, 1.0]))
+
+
+def test_unknown_temporal_pooling():
+    with pytest.raises(ValueError, match="^temporal pooling 'min' is unknown: use 'max' or 'avg'$"):
+        TemporalPool("min")

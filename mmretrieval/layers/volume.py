@@ -1,0 +1,56 @@
+"""Clips as volumes (B, C, T, H, W), for 3-D networks. They stay in channels-last memory, so that folds are views."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmretrieval.layers.masking import expand, zero_padding
+from mmretrieval.types import Features
+
+
+class PlaneConv3d(nn.Conv3d):
+    """A 3-D convolution that is computed as a 2-D one where its kernel is flat in time or in space.
+
+    A kernel (1, k, k) sees frames one by one, a kernel (k, 1, 1) sees an image whose axes are time and place. In
+    channels-last memory both are views, and 2-D kernels are faster. Parameters and results are those of ``Conv3d``.
+    """
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, C, T, H, W) to (B, C', T', H', W')."""
+        (time, *space), (step, *steps) = self.kernel_size, self.stride
+        if time == 1 and self.padding[0] == 0:
+            frames = clip[:, :, ::step].transpose(1, 2)
+            maps = F.conv2d(
+                frames.flatten(0, 1), self.weight.squeeze(2), self.bias, steps, self.padding[1:], 1, self.groups
+            )
+            return maps.unflatten(0, frames.shape[:2]).transpose(1, 2)
+        if space == [1, 1] and steps == [1, 1] and self.padding[1:] == (0, 0):
+            plane = F.conv2d(
+                clip.flatten(3), self.weight.squeeze(4), self.bias, (step, 1), (self.padding[0], 0), 1, self.groups
+            )
+            return plane.unflatten(3, clip.shape[3:])
+        return super().forward(clip)
+
+
+def as_volume(frames: Tensor, mask: Tensor | None) -> Tensor:
+    """Return clips (B, T, C, H, W) as volumes (B, C, T, H, W) in channels-last memory, zero at padding (B, T)."""
+    if mask is not None:
+        frames = zero_padding(frames, mask)
+    return frames.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
+
+
+def zero_frames(clip: Tensor, mask: Tensor | None) -> Tensor:
+    """Return volumes (B, C, T, H, W) with zeros at padding (B, T): what comes before a layer that mixes in time."""
+    return clip if mask is None else clip.masked_fill(~mask[:, None, :, None, None], 0.0)
+
+
+def volume_features(clip: Tensor, mask: Tensor) -> Features:
+    """Return volumes (B, D, T, h, w) as features (B, T·h·w, D) with grid (T, h, w), zero at padding (B, T)."""
+    values = clip.permute(0, 2, 3, 4, 1)
+    places = expand(mask, values[..., 0]).expand(values.shape[:-1]).flatten(1)
+    values = values.flatten(1, 3)
+    if not bool(mask.all()):
+        values = zero_padding(values, places)
+    return Features(values, places, tuple(clip.shape[2:]))
