@@ -256,6 +256,145 @@ def csv(root: Path, rows: int, media: Media) -> list[Fault]:
     return [Fault(reason, f"table.csv, line {rows + 2 + place}") for place, reason in enumerate(reasons)]
 
 
+def put_frames(media: Media, folder: Path, count: int = 3) -> None:
+    put(media.still, *(folder / f"{number:05}.jpg" for number in range(1, count + 1)))
+
+
+def kinetics(root: Path, rows: int, media: Media) -> list[Fault]:
+    """Tables and videos in folders of their classes; every tenth row is val."""
+    header = "label,youtube_id,time_start,time_end,split,is_cc"
+    lists = {"train": [header], "val": [header]}
+    for number in range(rows):
+        split = "val" if number % 10 == 9 else "train"
+        label = ("air drumming", "passing American football (in game)", "yoga")[number % 3]
+        put(media.clip, root / f"{split}/{label}/-yt{number:08}_000007_000017.mp4")
+        lists[split].append(f'"{label}",-yt{number:08},7,17,{split},0')
+    train = lists["train"]
+    train += ["yoga,gone,7,17,train,0", "yoga,odd,seven,17,train,0", ",nameless,7,17,train,0", train[1], "yoga,short"]
+    for split, lines in lists.items():
+        _text(root / f"{split}.csv", "".join(f"{line}\n" for line in lines))
+    reasons = ("missing file", "broken row", "no label", "id used twice", "broken row")
+    return [Fault(reason, f"train.csv, line {len(train) - 4 + place}") for place, reason in enumerate(reasons)]
+
+
+def something(root: Path, rows: int, media: Media) -> list[Fault]:
+    """Version 2; every tenth row is val, every tenth test."""
+    lists: dict[str, list] = {"train": [], "validation": [], "test": []}
+    for number in range(rows):
+        put(media.clip, root / f"20bn-something-something-v2/{number}.webm")
+        entry = {"id": str(number), "label": caption(number), "placeholders": ["dog"]}
+        entry |= {"template": ("Holding [something]", "Pushing [something] from left to right")[number % 2]}
+        split = {8: "validation", 9: "test"}.get(number % 10, "train")
+        lists[split].append(entry if split != "test" else {"id": str(number)})
+    train = lists["train"]
+    good = train[0]
+    train += [good | {"id": "gone"}, {"id": "1", "label": "a cat"}, {"label": "a cat"}, good, good | {"label": " "}]
+    for split, entries in lists.items():
+        _json(root / f"labels/something-something-v2-{split}.json", entries)
+    file, count = "something-something-v2-train.json", len(train)
+    reasons = ("missing file", "no label", "broken row", "id used twice", "empty caption")
+    return [Fault(reason, f"{file}, entry {count - 4 + place}") for place, reason in enumerate(reasons)]
+
+
+def jester(root: Path, rows: int, media: Media) -> list[Fault]:
+    lists: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for number in range(rows):
+        put_frames(media, root / f"20bn-jester-v1/{number}")
+        split = {8: "validation", 9: "test"}.get(number % 10, "train")
+        label = ("Swiping Left", "Swiping Right", "Doing other things")[number % 3]
+        lists[split].append(str(number) if split == "test" else f"{number};{label}")
+    (root / "20bn-jester-v1/bare").mkdir()
+    train = lists["train"]
+    train += ["gone;Swiping Left", "bare;Swiping Left", "7;", ";Swiping Left", train[0]]
+    for split, lines in lists.items():
+        _text(root / f"jester-v1-{split}.csv", "".join(f"{line}\n" for line in lines))
+    reasons = ("missing file", "empty file", "no label", "broken row", "id used twice")
+    return [
+        Fault(reason, f"jester-v1-train.csv, line {len(train) - 4 + place}") for place, reason in enumerate(reasons)
+    ]
+
+
+def ucf101(root: Path, rows: int, media: Media) -> list[Fault]:
+    classes = ("ApplyEyeMakeup", "YoYo")
+    train, test = [], []
+    for number in range(rows):
+        name = f"{classes[number % 2]}/v_{classes[number % 2]}_g{number:04}_c01.avi"
+        put(media.clip, root / "UCF-101" / name)
+        test.append(name) if number % 10 == 9 else train.append(f"{name} {number % 2 + 1}")
+    train += ["YoYo/v_gone.avi 2", "YoYo/v_odd.avi 3", "YoYo/v_odd.avi 1", "v_odd.avi 1", train[0]]
+    _text(root / "ucfTrainTestlist/classInd.txt", "".join(f"{n} {name}\r\n" for n, name in enumerate(classes, 1)))
+    for split, lines in (("train", train), ("test", test)):
+        _text(root / f"ucfTrainTestlist/{split}list01.txt", "".join(f"{line}\r\n" for line in lines))
+    reasons = ("missing file", "unknown label", "unknown label", "broken row", "id used twice")
+    return [Fault(reason, f"trainlist01.txt, line {len(train) - 4 + place}") for place, reason in enumerate(reasons)]
+
+
+def activitynet(root: Path, rows: int, media: Media) -> list[Fault]:
+    """Two activities a video; every tenth video is val, every tenth test, where nothing is known."""
+    database: dict[str, dict] = {}
+    for number in range(max(rows // 2, 10)):
+        name = f"yt-{number:06}"
+        put(media.clip, root / f"videos/v_{name}.mp4")
+        spans = [[0.0, 1.5], [1.25, 3.0]]
+        notes = [{"label": label, "segment": span} for label, span in zip(("Archery", "Long jump"), spans)]
+        subset = {8: "validation", 9: "testing"}.get(number % 10, "training")
+        entry = {"duration": 3.0, "subset": subset, "url": f"https://example.org/{name}"}
+        database[name] = entry | {"annotations": [] if subset == "testing" else notes}
+    put(media.clip, root / "videos/odd.mp4")
+    notes = [{"label": "Archery", "segment": span} for span in ([2, 1], [0], [0, 1])]
+    database["odd"] = {"subset": "training", "annotations": [*notes, {"segment": [0, 1]}]}
+    database["bare"] = {"subset": "training", "annotations": []}
+    database["lost"] = {"subset": "elsewhere", "annotations": notes}
+    database["gone"] = {"subset": "validation", "annotations": notes[2:]}
+    file = "activity_net.v1-3.min.json"
+    _json(root / file, {"version": "VERSION 1.3", "taxonomy": [], "database": database})
+    spans = [Fault("no such span", f"{file}, odd, annotation {number}") for number in (1, 2)]
+    return [
+        *spans,
+        Fault("no label", f"{file}, odd, annotation 4"),
+        Fault("no label", f"{file}, bare"),
+        Fault("broken row", f"{file}, lost"),
+        Fault("missing file", f"{file}, gone, annotation 1"),
+    ]
+
+
+def fcvid(root: Path, rows: int, media: Media) -> list[Fault]:
+    lines, labels = [], []
+    for number in range(rows):
+        put(media.clip, root / f"videos/-v{number}.mp4")
+        lines.append(f"-v{number}.mp4\t{'test' if number % 10 == 9 else 'train'}")
+        labels.append(("1 0 0", "0 1 1")[number % 2])
+    lines += ["gone.mp4\ttrain", "-v0.mp4\tval", "-v1.mp4\ttrain", "-v2.mp4\ttrain", lines[0]]
+    labels += ["1 0 0", "1 0 0", "0 0 0", "0 0 0 1", labels[0]]
+    file = "FCVID_VideoName_TrainTestSplit.txt"
+    _text(root / f"materials/{file}", "".join(f"{line}\n" for line in lines))
+    _text(root / "materials/FCVID_Label.txt", "".join(f"{line}\n" for line in labels))
+    _text(root / "materials/classes.txt", "accordionPerformance\nairplane\nalbatross\n")
+    reasons = ("missing file", "broken row", "no label", "unknown label", "id used twice")
+    return [Fault(reason, f"{file}, line {len(lines) - 4 + place}") for place, reason in enumerate(reasons)]
+
+
+def frames(root: Path, rows: int, media: Media) -> list[Fault]:
+    """Separated by semicolons, for names of classes have spaces; every tenth row is val, every tenth test."""
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for number in range(rows):
+        split = {8: "val", 9: "test"}.get(number % 10, "train")
+        path = f"images/{split}/air drumming/clip{number}"
+        put_frames(media, root / path)
+        lists[split].append(f"{path};1;3" + ("" if split == "test" else f";{number % 2}"))
+    train = lists["train"]
+    train += ["gone;1;3;0", f"{train[0]};2", f"{train[0].rpartition(';')[0]};-1", "a;3;1;0", "a;1;3", "a 1 3 0"]
+    train.append(train[0])
+    for split, lines in lists.items():
+        _text(root / f"{split}.txt", "".join(f"{line}\n" for line in lines))
+    _text(root / "classes.txt", "air drumming\nyoga\n")
+    reasons = ("missing file", "unknown label", "unknown label", "no such span", "no label", "broken row")
+    return [
+        Fault(reason, f"train.txt, line {len(train) - 6 + place}")
+        for place, reason in enumerate((*reasons, "id used twice"))
+    ]
+
+
 BUILDERS: dict[str, Callable[[Path, int, Media], list[Fault]]] = {
     "smit": smit,
     "moments": moments,
@@ -265,6 +404,13 @@ BUILDERS: dict[str, Callable[[Path, int, Media], list[Fault]]] = {
     "places-audio": places_audio,
     "folder": folder,
     "csv": csv,
+    "kinetics": kinetics,
+    "something": something,
+    "jester": jester,
+    "ucf101": ucf101,
+    "activitynet": activitynet,
+    "fcvid": fcvid,
+    "frames": frames,
 }
 
 

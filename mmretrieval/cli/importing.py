@@ -34,6 +34,9 @@ def import_(
     val_share: Annotated[float | None, typer.Option(help="folder, csv: share of videos for validation.")] = None,
     test_share: Annotated[float | None, typer.Option(help="folder, csv: share of videos for test.")] = None,
     seed: Annotated[int | None, typer.Option(help="folder, csv: which videos these are.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="frames, fcvid: file with the names of the classes.")] = None,
+    separator: Annotated[str | None, typer.Option(help="frames: what separates a list's cells; else found.")] = None,
+    min_frames: Annotated[int | None, typer.Option(help="frames: set aside videos of fewer frames.")] = None,
     need: Annotated[list[str] | None, typer.Option(help="Modality every sample must have; may be repeated.")] = None,
     keep_missing: Annotated[bool, typer.Option("--keep-missing", help="Keep rows whose media are missing.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Open every media file to name the damaged ones.")] = False,
@@ -52,6 +55,13 @@ def import_(
       vatex                 vatex_training_v1.0.json …, videos/
       activitynet-captions  train.json, val_1.json, val_2.json, videos/
       places-audio          metadata/train.json …, wavs/, images/
+      kinetics              train.csv …, videos in folders named by their class; or lists of folders of frames
+      something             something-something-v2-train.json … with webm, or …-v1-train.csv … with frames
+      jester                jester-v1-train.csv …, 20bn-jester-v1/
+      ucf101                ucfTrainTestlist/, UCF-101/
+      activitynet           activity_net.v1-3.min.json, videos/
+      fcvid                 materials/FCVID_Label.txt …, videos/
+      frames                train.txt, val.txt with PATH FIRST LAST LABEL per line, folders of frames
       folder                videos or pictures with NAME.txt and NAME.wav beside them
       csv                   a table whose first line names its columns: id, video, speech, text …
 
@@ -68,6 +78,7 @@ def import_(
     from mmretrieval.data.sources import import_source
 
     given = {"variant": variant, "val_share": val_share, "test_share": test_share, "seed": seed}
+    given |= {"classes": classes, "separator": separator, "min_frames": min_frames}
     options = {name: value for name, value in given.items() if value is not None}
     if media:
         options["media"] = media

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmretrieval.errors import ManifestError, did_you_mean
 from mmretrieval.files import atomic_write
+from mmretrieval.media.frame_names import is_frame_folder
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Sample:
 
     Attributes:
         id: Its name, unique in its manifest.
-        video: Path of the video file.
+        video: Path of the video file, or of a folder of numbered frames.
         speech: Path of the recording.
         text: The caption.
         video_id: What several captions of one video share; they are all right answers to each other.
@@ -139,7 +140,7 @@ def check_files(samples: Iterable[Sample]) -> list[tuple[str, str]]:
     for sample in samples:
         for key in _PATHS:
             path = getattr(sample, key)
-            if path is None:
+            if path is None or is_frame_folder(path):
                 continue
             if not os.path.isfile(path):
                 bad.append((sample.id, f"{path}: no such file."))

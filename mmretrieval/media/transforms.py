@@ -11,6 +11,19 @@ from torch import Tensor
 SMALLEST_CROP = 0.8
 """Share of the largest square that a training crop covers at least."""
 
+CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
+"""Sides of a multi-scale crop, as shares of the frame's shorter side."""
+
+_NEARLY = 3
+"""A crop less than so many pixels from the size that is needed is taken to be of that size, which spares a resize."""
+
+_ANCHORS = (
+    *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (2, 0), (2, 4), (4, 2), (0, 2)),
+    *((1, 1), (1, 3), (3, 1), (3, 3)),
+)
+"""Where a crop may lie, (down, right) in quarters of the room there is: corners, centre, edges, between centre and
+corners."""
+
 
 def fit(
     frames: np.ndarray,
@@ -51,6 +64,84 @@ def fit(
     if flip and rng is not None and rng.random() < 0.5:
         square = square[:, :, ::-1]
     return resize(square, size, size, resample)
+
+
+def multi_scale_crop(
+    frames: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    flip: bool = False,
+    scales: Sequence[float] = CROP_SCALES,
+) -> Tensor:
+    """Cut a training crop of one of several sizes, nearly square, from one of 13 places, and bring it to ``size``.
+
+    The augmentation of TSN (arXiv 1608.00859) and of the framework of arXiv 2010.11757. Height and width are shares of
+    the shorter side whose places in ``scales`` differ by at most one. A side less than three pixels from ``size``
+    becomes ``size``; where a frame is smaller, the published code takes black from beyond its edge, and here the crop
+    stays inside.
+
+    Args:
+        frames: (T, H, W, 3) uint8; all frames are cut alike.
+        size: Height and width of the result.
+        rng: Draws size, place and mirroring.
+        flip: Mirror half of the clips. Off, because "left" and "right" are classes in many data sets, among them
+            Something-Something, which the published code mirrors.
+        scales: Shares of the shorter side.
+
+    Returns:
+        (T, 3, size, size) uint8.
+    """
+    height, width = frames.shape[1:3]
+    short = min(height, width)
+    sides = [max(1, int(short * scale)) for scale in scales]
+    sides = [size if abs(side - size) < _NEARLY and size <= short else side for side in sides]
+    pairs = [(tall, wide) for i, tall in enumerate(sides) for j, wide in enumerate(sides) if abs(i - j) <= 1]
+    tall, wide = pairs[int(rng.integers(len(pairs)))]
+    down, right = _ANCHORS[int(rng.integers(len(_ANCHORS)))]
+    top, left = (height - tall) // 4 * down, (width - wide) // 4 * right
+    crop = frames[:, top : top + tall, left : left + wide]
+    if flip and rng.random() < 0.5:
+        crop = crop[:, :, ::-1]
+    return resize(crop, size, size)
+
+
+def jittered_crop(
+    frames: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    flip: bool = False,
+    shorter_side: tuple[int, int] = (256, 320),
+) -> Tensor:
+    """Bring the shorter side to a random length and cut a square of ``size`` anywhere: the published version 2.
+
+    Args:
+        frames: (T, H, W, 3) uint8; all frames are cut alike.
+        size: Height and width of the result.
+        rng: Draws length, place and mirroring.
+        flip: Mirror half of the clips; see ``multi_scale_crop``.
+        shorter_side: Shortest and longest length in pixels, both included.
+
+    Returns:
+        (T, 3, size, size) uint8.
+
+    Raises:
+        ValueError: The square does not fit.
+    """
+    shortest, longest = shorter_side
+    if not size <= shortest <= longest:
+        raise ValueError(f"a crop of {size} pixels does not fit in shorter sides of {shortest}–{longest}")
+    scaled = resize_shorter_side(frames, int(rng.integers(shortest, longest + 1)))
+    height, width = scaled.shape[2:]
+    top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+    square = scaled[:, :, top : top + size, left : left + size]
+    return (square.flip(-1) if flip and rng.random() < 0.5 else square).contiguous()
+
+
+def resize_shorter_side(frames: np.ndarray, side: int) -> Tensor:
+    """Resize (T, H, W, 3) uint8 frames to (T, 3, h, w) uint8 with min(h, w) = ``side``, in their shape."""
+    height, width = frames.shape[1:3]
+    short = min(height, width)
+    return resize(frames, height * side // short, width * side // short)
 
 
 def resize(frames: np.ndarray, height: int, width: int, resample: str = "bilinear") -> Tensor:

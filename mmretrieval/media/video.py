@@ -5,7 +5,8 @@ it reads any container FFmpeg knows, says which frames are damaged and keeps the
 
 Measured on files of every kind, decord returns wrong frames after seeking in some of them (open groups of pictures,
 edit lists, MPEG transport streams). So its reader takes only files in which it cannot go wrong, and hands the others
-to PyAV; see ``_decord_is_exact``. Pictures are read by neither, see ``stills.py``.
+to PyAV; see ``_decord_is_exact``. Pictures and folders of them are read by neither, see ``stills.py`` and
+``frame_folder.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 
 from mmretrieval.errors import MediaError, UnknownNameError, did_you_mean
 from mmretrieval.media.files import check_file
+from mmretrieval.media.frame_folder import FrameFolder
+from mmretrieval.media.frame_names import FRAME_RATE
 from mmretrieval.media.pyav_frames import DAMAGED, SEEKABLE, PyAVFrames, Shape, open_container, scan
 from mmretrieval.media.stills import StillFrames, is_still
 
@@ -43,7 +46,8 @@ class VideoReader:
         times: (frames,) seconds at which each frame comes on screen, from 0 for the first one.
         duration: Seconds until the last frame leaves the screen.
         corrupt: Indices, among the frames read so far, that the decoder flagged as damaged or could not give; their
-            place is taken by what it made of them, or by the nearest earlier frame. Only PyAV notices.
+            place is taken by what it made of them, or by the nearest earlier frame. Only PyAV notices, and folders of
+            frames do.
     """
 
     def __init__(self, path: Path, source: _Source, size: tuple[int, int] | None):
@@ -102,22 +106,29 @@ class VideoReader:
         self.close()
 
 
-def open_video(path: str | Path, backend: str = "decord", *, size: tuple[int, int] | None = None) -> VideoReader:
+def open_video(
+    path: str | Path, backend: str = "decord", *, size: tuple[int, int] | None = None, fps: float = FRAME_RATE
+) -> VideoReader:
     """Open a video file for reading frames by index; a picture is a video of one frame that lasts a second.
 
     Args:
-        path: The file.
+        path: The file, or a folder of numbered frames.
         backend: ``"decord"`` or ``"pyav"``. With ``"decord"``, a file that it might misread is read by PyAV.
         size: Height and width of the frames; None keeps those of the file.
+        fps: Frames per second of a folder, which has no rate of its own; files keep theirs.
 
     Raises:
-        MediaError: The file is missing, empty, damaged beyond use, not a video, or has no video track.
+        MediaError: The file is missing, empty, damaged beyond use, not a video, or has no video track; or the folder
+            holds no frames.
         UnknownNameError: No such backend.
     """
     if backend not in BACKENDS:
         raise UnknownNameError(
             f"unknown video reader '{backend}'.{did_you_mean(backend, BACKENDS)} Known: {', '.join(BACKENDS)}."
         )
+    path = Path(path)
+    if path.is_dir():
+        return VideoReader(path, FrameFolder(path, fps), size)
     path = check_file(path)
     if is_still(path):
         return VideoReader(path, StillFrames(path), size)

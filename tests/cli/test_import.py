@@ -68,10 +68,22 @@ def test_shares_and_media(run, release, tmp_path):
     )
 
 
+def test_lists_of_frames(run, tmp_path):
+    BUILDERS["frames"](tmp_path / "release", 20, make_media(tmp_path / "media"))
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    options = ["--classes", tmp_path / "names.txt", "--separator", ";", "--min-frames", "4", "--out", tmp_path / "out"]
+    code, _, err = run("import", "frames", tmp_path / "release", *options)
+    assert code == 2 and "not one usable sample" in err and "25 × too short" in err
+    options[5] = "3"
+    code, _, err = run("import", "frames", tmp_path / "release", *options)
+    assert (code, err) == (0, "")
+    assert {sample.labels for sample in read_manifest(tmp_path / "out/train.jsonl")} == {("a",), ("b",)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["smti", "."], "unknown source 'smti'. Did you mean 'smit'? 'mmretrieval import --list' explains all 8."),
+        (["smti", "."], "unknown source 'smti'. Did you mean 'smit'? 'mmretrieval import --list' explains all 15."),
         (["smit", "nowhere"], "{}/nowhere: no such file or folder."),
         (["msrvtt", "."], "{}: found no annotations: looked for MSRVTT_data.json, "),
     ],

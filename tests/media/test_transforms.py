@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from mmretrieval.media.transforms import fit, normalize, resize
+from mmretrieval.media.transforms import (
+    CROP_SCALES,
+    fit,
+    jittered_crop,
+    multi_scale_crop,
+    normalize,
+    resize,
+    resize_shorter_side,
+)
 
 
 @pytest.fixture
@@ -60,3 +68,117 @@ def test_normalize_ints_and_floats(frames):
             expected = (values[:, channel].float() / 255 - mean[channel]) / std[channel]
             torch.testing.assert_close(result[:, channel], expected)
     assert normalize(values[None], mean, std).shape == (1, 3, 3, 8, 8)
+
+
+def published_crops(height, width, size):
+    """Every (top, left, tall, wide) that the published rule can draw, spelt out."""
+    sides = []
+    for scale in (1, 0.875, 0.75, 0.66):
+        side = int(min(height, width) * scale)
+        sides.append(size if abs(side - size) < 3 and size <= min(height, width) else side)
+    crops = set()
+    for i, tall in enumerate(sides):
+        for j, wide in enumerate(sides):
+            if abs(i - j) > 1:
+                continue
+            h, w = (height - tall) // 4, (width - wide) // 4
+            corners = [(0, 0), (0, 4 * w), (4 * h, 0), (4 * h, 4 * w)]
+            edges = [(2 * h, 0), (2 * h, 4 * w), (4 * h, 2 * w), (0, 2 * w)]
+            quarters = [(h, w), (h, 3 * w), (3 * h, w), (3 * h, 3 * w)]
+            crops |= {(top, left, tall, wide) for top, left in [(2 * h, 2 * w), *corners, *edges, *quarters]}
+    return crops
+
+
+def drawn_crops(monkeypatch, height, width, size, draws, **options):
+    """The (top, left, tall, wide) that were cut out of frames whose pixels hold their own position."""
+    import mmretrieval.media.transforms as module
+
+    y, x = np.mgrid[:height, :width]
+    frames = np.stack([y, x, np.zeros_like(x)], axis=-1)[None].astype(np.int64)
+    cut = set()
+
+    def record(crop, tall, wide, resample="bilinear"):
+        assert (tall, wide) == (size, size)
+        cut.add(
+            (
+                int(crop[0, 0, 0, 0]),
+                int(crop[..., 1].min()),
+                *crop.shape[1:3],
+                bool(crop[0, 0, 0, 1] > crop[..., 1].min()),
+            )
+        )
+
+    monkeypatch.setattr(module, "resize", record)
+    rng = np.random.default_rng(0)
+    for _ in range(draws):
+        multi_scale_crop(frames, size, rng, **options)
+    return cut
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(64, 90, 56), (90, 64, 47), (57, 57, 56), (55, 80, 56)])
+def test_multi_scale_crops_are_the_published_ones(monkeypatch, height, width, size):
+    cut = drawn_crops(monkeypatch, height, width, size, 1500)
+    assert {crop[:4] for crop in cut} == published_crops(height, width, size)
+    assert not any(mirrored for *_, mirrored in cut)
+    assert all(top + tall <= height and left + wide <= width for top, left, tall, wide, _ in cut)
+
+
+def test_multi_scale_crop_of_the_right_size_is_left_alone(frames):
+    # 40 px are within 3 of 42, but 42 do not fit; all frames are cut alike
+    square = frames[:, :, :40]
+    drawn = [multi_scale_crop(square, 39, np.random.default_rng(seed), scales=[1.0]) for seed in range(20)]
+    values = torch.from_numpy(square).permute(0, 3, 1, 2)
+    assert all(torch.equal(crop, values[:, :, :39, :39]) for crop in drawn)
+    assert multi_scale_crop(square, 42, np.random.default_rng(0)).shape == (3, 3, 42, 42)
+
+
+def test_multi_scale_crop_of_frames_smaller_than_the_crop():
+    tiny = np.random.default_rng(0).integers(0, 256, (2, 1, 3, 3), dtype=np.uint8)
+    for seed in range(20):
+        crop = multi_scale_crop(tiny, 8, np.random.default_rng(seed))
+        assert crop.shape == (2, 3, 8, 8) and crop.dtype == torch.uint8 and crop.is_contiguous()
+    assert CROP_SCALES == (1, 0.875, 0.75, 0.66)
+
+
+def test_left_and_right_are_never_swapped_unless_asked(monkeypatch, frames):
+    # the published code mirrors Something-Something, where "left to right" and "right to left" are classes
+    assert not any(mirrored for *_, mirrored in drawn_crops(monkeypatch, 64, 90, 56, 200))
+    flipped = [mirrored for *_, mirrored in drawn_crops(monkeypatch, 64, 90, 56, 1500, flip=True)]
+    assert 0.4 < np.mean(flipped) < 0.6
+
+
+class TestJitteredCrop:
+    def test_it_is_cut_out_of_the_resized_frames(self, frames):
+        sides, places = set(), set()
+        for seed in range(150):
+            crop = jittered_crop(frames, 24, np.random.default_rng(seed), shorter_side=(24, 28))
+            assert crop.shape == (3, 3, 24, 24) and crop.dtype == torch.uint8 and crop.is_contiguous()
+            rng = np.random.default_rng(seed)
+            side = int(rng.integers(24, 29))
+            scaled = resize(frames, side, 60 * side // 40)
+            top, left = int(rng.integers(side - 23)), int(rng.integers(scaled.shape[3] - 23))
+            assert torch.equal(crop, scaled[:, :, top : top + 24, left : left + 24])
+            sides.add(side), places.add((top, left))
+        assert sides == {24, 25, 26, 27, 28} and {top for top, _ in places} == {0, 1, 2, 3, 4}
+
+    def test_mirrored_only_when_asked(self, frames):
+        plain = [jittered_crop(frames, 24, np.random.default_rng(seed), False, (24, 28)) for seed in range(40)]
+        drawn = [jittered_crop(frames, 24, np.random.default_rng(seed), True, (24, 28)) for seed in range(40)]
+        same = [torch.equal(a, b) for a, b in zip(drawn, plain)]
+        assert 8 < sum(same) < 32
+        assert all(s or torch.equal(a.flip(-1), b) for s, a, b in zip(same, drawn, plain))
+
+    def test_small_frames_are_enlarged(self):
+        tiny = np.full((1, 2, 5, 3), 7, np.uint8)
+        assert (jittered_crop(tiny, 30, np.random.default_rng(0), shorter_side=(30, 31)) == 7).all()
+
+    def test_a_crop_that_does_not_fit(self, frames):
+        for limits in ((40, 60), (60, 50)):
+            with pytest.raises(ValueError) as caught:
+                jittered_crop(frames, 48, np.random.default_rng(0), shorter_side=limits)
+            assert str(caught.value) == f"a crop of 48 pixels does not fit in shorter sides of {limits[0]}–{limits[1]}"
+
+
+@pytest.mark.parametrize(("height", "width", "expected"), [(40, 61, (16, 24)), (61, 40, (24, 16)), (16, 16, (16, 16))])
+def test_the_shorter_side(height, width, expected):
+    assert resize_shorter_side(np.zeros((1, height, width, 3), np.uint8), 16).shape == (1, 3, *expected)

@@ -110,7 +110,9 @@ class TestBadFiles:
         assert self.message(tmp_path / "a.mp4", backend) == f"{tmp_path}/a.mp4: no such file."
 
     def test_folder(self, tmp_path, backend):
-        assert self.message(tmp_path, backend) == f"{tmp_path}: is a folder, not a media file."
+        assert self.message(tmp_path, backend) == (
+            f"{tmp_path}: holds no numbered pictures; as a video, it holds 00001.jpg, 00002.jpg and so on."
+        )
 
     def test_empty(self, tmp_path, backend):
         (tmp_path / "a.mp4").touch()

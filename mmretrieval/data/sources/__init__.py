@@ -1,13 +1,20 @@
 """Releases of data sets to manifests: one file per source; ``import_source`` checks and writes what they yield."""
 
 from mmretrieval.data.sources import (  # noqa: F401 (importing a source registers its name)
+    activitynet,
     activitynet_captions,
     csv_file,
+    fcvid,
     folder,
+    frames,
+    jester,
+    kinetics,
     moments,
     msrvtt,
     places_audio,
     smit,
+    something,
+    ucf101,
     vatex,
 )
 from mmretrieval.data.sources.base import Finding, Note, Row, SetAside, sources

@@ -29,6 +29,9 @@ class Reason(StrEnum):
     ID_TWICE = "id used twice"
     MISSING_FILE = "missing file"
     NO_CAPTION = "no caption"
+    NO_LABEL = "no label"
+    TOO_SHORT = "too short"
+    UNKNOWN_LABEL = "unknown label"
 
 
 WHOLE = "all"

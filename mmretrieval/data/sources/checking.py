@@ -11,6 +11,7 @@ from mmretrieval.data.sources.base import Reason, Row, SetAside
 from mmretrieval.environment import cores
 from mmretrieval.errors import MMRetrievalError
 from mmretrieval.media.files import OVERRUN
+from mmretrieval.media.frame_names import is_frame_folder
 
 _BEGINNING = 0.1
 """Seconds of a recording that are decoded."""
@@ -75,7 +76,7 @@ def _files(row: Row) -> list[tuple[str, str]]:
 
 
 def _is_there(path: str) -> bool:
-    return os.path.isfile(path) and os.path.getsize(path) > 0
+    return is_frame_folder(path) or (os.path.isfile(path) and os.path.getsize(path) > 0)
 
 
 def _open_all(jobs: list[tuple[str, str]], progress: bool) -> list[_Medium]:

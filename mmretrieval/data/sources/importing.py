@@ -16,6 +16,7 @@ from mmretrieval.data.sources.checking import check_media
 from mmretrieval.data.sources.report import ImportReport, SplitReport, reasons, set_aside_lines, set_aside_path
 from mmretrieval.errors import ManifestError, UnknownNameError, did_you_mean
 from mmretrieval.files import atomic_write, storage_error
+from mmretrieval.media.frame_names import is_frame_folder
 from mmretrieval.types import MODALITIES
 
 Verdict = tuple[str, str] | None
@@ -215,6 +216,8 @@ class _Presence:
 
 
 def _absence(path: str) -> Verdict:
+    if os.path.isdir(path):
+        return None if is_frame_folder(path) else (Reason.EMPTY_FILE, f"{path}: the folder holds no numbered pictures.")
     try:
         size = os.stat(path).st_size if os.path.isfile(path) else None
     except OSError:

@@ -130,7 +130,7 @@ def test_needed_modalities(release, tmp_path):
 
 def test_unknown_sources_and_options(release, tmp_path):
     assert error(UnknownNameError, "smti", release, tmp_path / "out") == (
-        "unknown source 'smti'. Did you mean 'smit'? 'mmretrieval import --list' explains all 8."
+        "unknown source 'smti'. Did you mean 'smit'? 'mmretrieval import --list' explains all 15."
     )
     assert error(UnknownNameError, "smit", release, tmp_path / "out", val_share=0.1) == (
         "source 'smit' has no option '--val-share'. Its options: --media."

@@ -19,6 +19,13 @@ SPLITS = {
     "places-audio": {"train": 18, "val": 2},
     "folder": {"all": 20},
     "csv": {"all": 20},
+    "kinetics": {"train": 18, "val": 2},
+    "something": {"train": 16, "val": 2, "test": 2},
+    "jester": {"train": 16, "val": 2, "test": 2},
+    "ucf101": {"train": 18, "test": 2},
+    "activitynet": {"train": 17, "val": 2, "test": 1},
+    "fcvid": {"train": 18, "test": 2},
+    "frames": {"train": 16, "val": 2, "test": 2},
 }
 
 
