@@ -24,6 +24,7 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 _HOMES = {
     "Collection": "mmretrieval.collection",
+    "Recognizer": "mmretrieval.recognizer",
     "RetrievalModel": "mmretrieval.model",
     "Searcher": "mmretrieval.search.searcher",
     "create_backbone": "mmretrieval.backbones",

@@ -16,7 +16,9 @@ from mmretrieval.evaluation.protocol import DEFAULT_RULES, Rules, Subsets, measu
 from mmretrieval.evaluation.trec import DEPTH, write_trec
 from mmretrieval.files import atomic_write, sha256_file
 from mmretrieval.model import RetrievalModel
+from mmretrieval.recognizer import Recognizer
 from mmretrieval.run import consecutive, with_modalities
+from mmretrieval.training.recognition import evaluate_recognizer
 from mmretrieval.training.retrieval import Embedded, evaluate_model
 from mmretrieval.types import MODALITIES
 
@@ -115,6 +117,31 @@ def evaluate_on(
     dataset = ClipDataset(samples, model.processor, modalities, train=False, on_bad=on_bad)
     loader = create_loader(dataset, consecutive(len(samples), 64), workers)
     return {**evaluate_model(model, loader, samples, measured), "warnings": warnings}
+
+
+def evaluate_recognition(model_folder: Path, manifest: Path, on_bad: str = "skip", workers: int = 2) -> dict:
+    """Evaluate a saved recognition model on the labelled clips of a manifest.
+
+    Args:
+        model_folder: A saved model.
+        manifest: Clips with labels; those without a video or a label are left out.
+        on_bad: ``"skip"`` sets unreadable clips aside, ``"raise"`` stops.
+        workers: Loader processes.
+
+    Returns:
+        ``recognition``, ``summary``, ``score`` and ``failures``; see ``evaluate_recognizer``.
+
+    Raises:
+        ModelError: No such model, or not one for recognition.
+        ManifestError: No such manifest, or no clip of it can be used.
+    """
+    model = Recognizer.from_pretrained(model_folder)
+    samples = with_modalities(read_manifest(manifest, on_bad=on_bad).samples, ["video"], manifest)
+    labelled = [sample for sample in samples if sample.labels]
+    if not labelled:
+        raise ManifestError(f"{manifest}: none of its {len(samples)} clips has labels to compare with")
+    dataset = ClipDataset(labelled, model.processor, ["video"], train=False, on_bad=on_bad)
+    return evaluate_recognizer(model, create_loader(dataset, consecutive(len(labelled), 64), workers), labelled)
 
 
 def evaluate_cross(

@@ -7,8 +7,6 @@ the codebook, pooled, projected). The embedding is their sum: Cross-Modal Discre
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable
 from copy import deepcopy
@@ -19,25 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmretrieval.backbones.weights import check_fit
 from mmretrieval.codebook import EMACodebook
 from mmretrieval.data.processor import Processor
 from mmretrieval.encoders.sections import build_encoder, clip_spec, is_pretrained, speech_spec, text_spec
-from mmretrieval.errors import ModelError, QueryError
-from mmretrieval.files import atomic_folder
-from mmretrieval.layers.blank import Blank
+from mmretrieval.errors import QueryError
 from mmretrieval.layers.branch import Branch
-from mmretrieval.layers.tied import state_with_copies, state_without_copies
 from mmretrieval.media.tokens import PretrainedTokenizer, Tokenizer, tokenizer_from_json
+from mmretrieval.saved import SavedModel
 from mmretrieval.types import MODALITIES, Batch, Encoder, Encoding, Features, Padded
 
-FORMAT = 1
 MAX_SCALE = 100.0
 POOLING = ("pool", "norm", "pool_number")
 """Keys of a modality's section that say how its features become one vector; models saved earlier lack the last two."""
 
 
-class RetrievalModel(nn.Module):
+class RetrievalModel(SavedModel):
     """Video, spoken captions and typed captions in one space.
 
     Calling it with a ``Batch`` gives one ``Encoding`` per modality. With ``similarity: cosine`` embeddings have unit
@@ -56,6 +50,8 @@ class RetrievalModel(nn.Module):
         dropout: Dropout before the heads.
         config: Everything ``from_config`` needs to build this model again.
     """
+
+    kind = "retrieval"
 
     def __init__(
         self,
@@ -97,11 +93,6 @@ class RetrievalModel(nn.Module):
     def metric(self) -> str:
         """How embeddings are compared: ``cosine`` or ``inner_product``."""
         return "cosine" if self.similarity == "cosine" else "inner_product"
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
 
     @property
     def discrete(self) -> bool:
@@ -189,14 +180,6 @@ class RetrievalModel(nn.Module):
             raise QueryError(f"this model has no {modality}; it knows {', '.join(self.modalities)}")
         return self.branches[modality]
 
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of configuration and weights: what a collection remembers of its model."""
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
     @classmethod
     def from_config(cls, config: dict[str, Any], tokenizer: Tokenizer | None = None) -> RetrievalModel:
         """Build a model with new weights from the ``model`` section of a recipe, in plain values.
@@ -232,39 +215,14 @@ class RetrievalModel(nn.Module):
             config=config,
         )
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json``, ``model.safetensors`` and ``tokenizer.json``, all or nothing.
-
-        Raises:
-            StorageError: The disk is full or cannot be written; what was there before is untouched.
-        """
-        from safetensors.torch import save_file
-
-        with atomic_folder(folder) as unfinished:
-            config = {"format": FORMAT, "model": self.config}
-            (unfinished / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            if self.processor.tokenizer is not None:
-                (unfinished / "tokenizer.json").write_text(self.processor.tokenizer.to_json(), encoding="utf-8")
-            save_file(state_without_copies(self), str(unfinished / "model.safetensors"))
-
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> RetrievalModel:
-        """Load a saved model, strictly; it is in evaluation mode.
+    def rebuild(cls, config: dict[str, Any], folder: Path) -> RetrievalModel:
+        """Build the model of a saved folder, with the vocabulary that lies there."""
+        return cls.from_config(config, _read_tokenizer(folder, config))
 
-        Raises:
-            ModelError: Not a saved model, damaged, or weights that do not fit the configuration.
-        """
-        folder = Path(folder)
-        config = _read_config(folder)
-        try:
-            with Blank():
-                model = cls.from_config(config, _read_tokenizer(folder, config))
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{folder}/config.json does not describe a model: {error}") from None
-        state = state_with_copies(model, _read_weights(folder / "model.safetensors"))
-        check_fit(f"{folder}: weights and config.json do not belong together", model.state_dict(), state)
-        model.load_state_dict(state)
-        return model.eval()
+    def companions(self) -> dict[str, str]:
+        """Return the vocabulary, where the model has one."""
+        return {} if self.processor.tokenizer is None else {"tokenizer.json": self.processor.tokenizer.to_json()}
 
 
 def _pooling(section: dict) -> dict:
@@ -288,30 +246,3 @@ def _groups(items: Iterable[Tensor], size: int) -> Iterable[list[Tensor]]:
             group = []
     if group:
         yield group
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ModelError(f"no model at '{folder}': give the folder that training wrote, e.g. runs/demo/model")
-    try:
-        saved = json.loads((folder / "config.json").read_text("utf-8"))
-        written, config = saved["format"], saved["model"]
-    except FileNotFoundError:
-        raise ModelError(f"'{folder}' is not a saved model: it has no config.json") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}/config.json is damaged: {error}") from None
-    if written > FORMAT:
-        raise ModelError(f"{folder} has format {written}, this version reads up to {FORMAT}: upgrade mmretrieval")
-    return config
-
-
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not file.is_file():
-        raise ModelError(f"'{file.parent}' is not a saved model: it has no {file.name}")
-    try:
-        return load_file(str(file))
-    except SafetensorError as error:
-        raise ModelError(f"{file} is not a whole safetensors file ({error}): copy it again or train again") from None

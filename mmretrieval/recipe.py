@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmretrieval.errors import RecipeError, did_you_mean
 
@@ -62,13 +62,18 @@ class PooledSection(Section):
     """l2 brings the part of each network to unit length, as the video features of Spoken Moments."""
 
 
-class VideoSection(PooledSection):
+class ClipSection(Section):
     """Frames and size are 8 and 64 unless given; a pretrained backbone brings its own."""
 
     backbone: BackboneSection
     frames: Positive | None = None
     size: Positive | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
+    """Frames per second of a window in the middle of the clip (dense sampling); null spreads the frames over it."""
+
+
+class VideoSection(PooledSection, ClipSection):
+    """The video side of a retrieval model."""
 
 
 class EncoderSection(BaseModel):
@@ -120,15 +125,24 @@ class ModelSection(Section):
     codebook: CodebookSection | None = CodebookSection()
 
 
-class TrainingSection(Section):
+class RecognizerSection(Section):
+    """A recognition model; its classes are those of the training clips."""
+
+    video: ClipSection
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class LearningSection(Section):
+    """How any model is trained."""
+
     epochs: Positive = 10
     batch_size: Annotated[int, Field(ge=2)] = 128
-    """Clips per step over all processes together: the negatives of every anchor."""
+    """Clips per step over all processes together."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Rate = 0.01
-    optimizer: Literal["adamw", "adam", "muon"] = "adamw"
-    """adam is that of the papers: momenta 0.9 and 0.999, weight decay as part of the gradient; muon learns kernels of
-    convolutions faster from few clips."""
+    optimizer: Literal["adamw", "adam", "muon", "sgd"] = "adamw"
+    """adam is that of the retrieval papers: momenta 0.9 and 0.999, weight decay as part of the gradient; sgd is that of
+    the recognition papers: momentum 0.9; muon learns kernels of convolutions faster from few clips."""
     muon_rate: Annotated[float, Field(gt=0)] = 20.0
     """Muon's rate as a multiple of lr."""
     rates: dict[str, Rate] = {}
@@ -136,18 +150,16 @@ class TrainingSection(Section):
     freezes: no gradient, evaluation mode for good."""
     freeze_norm: list[str] = []
     """Beginnings of names of parts that learn while their batch normalisations keep their running statistics."""
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    schedule: Literal["one_cycle", "constant", "cosine", "multi_step"] = "one_cycle"
+    """All rise over warmup; one_cycle and cosine fall to 0, multi_step falls to a tenth at each of the milestones."""
+    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = [0.5, 0.8]
+    """Shares of all steps at which multi_step falls."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of all steps over which the rate rises."""
     clip_grad: Rate = 1.0
     """Largest gradient norm; 0 leaves gradients alone."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto is bf16 where the machine computes it fast, fp32 elsewhere."""
-    codebook_start: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of all steps before the codebook is started by k-means; until then the model is the continuous one."""
-    chunk_size: Positive | None = None
-    """Clips that the encoders of a process see at a time, so that a large batch needs the memory of a small one: the
-    loss and its gradient stay those of the whole batch. null is the whole batch."""
     sync_norm: bool = True
     """With several processes, batch normalisations take the statistics of the global batch."""
     compile: bool = False
@@ -157,20 +169,74 @@ class TrainingSection(Section):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
 
 
-class Recipe(Section):
-    """A whole training run."""
+class TrainingSection(LearningSection):
+    """How a retrieval model is trained; the clips of a batch are the negatives of every anchor."""
 
+    codebook_start: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of all steps before the codebook is started by k-means; until then the model is the continuous one."""
+    chunk_size: Positive | None = None
+    """Clips that the encoders of a process see at a time, so that a large batch needs the memory of a small one: the
+    loss and its gradient stay those of the whole batch. null is the whole batch."""
+
+
+class WeightsSection(Section):
+    """A file of weights for a part of the model; where that is all, the file stands alone."""
+
+    file: Path_
+    inflate: Literal["repeat", "mean"] | None = None
+    """How weights of images become weights of video, see ``backbones.inflate``; null is for weights of video."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone(cls, given: Any) -> Any:
+        return {"file": given} if isinstance(given, str) else given
+
+
+class AnyRecipe(Section):
+    """What every training run has."""
+
+    task: str
     output: Path_
     seed: int = 0
     init_from: Path_ | None = None
-    """A saved model of the same architecture to start from, vocabulary included; null starts with new weights."""
-    weights: dict[str, Path_] = {}
-    """Part of the model → file of weights it starts with, e.g. branches.video.encoder.backbone: tsm_resnet50.pth."""
+    """A saved model of the same architecture to start from, vocabulary or classes included; null starts with new
+    weights."""
+    weights: dict[str, WeightsSection] = {}
+    """Part of the model → file of weights it starts with, e.g. branches.video.encoder.backbone: tsm_resnet50.pth, or
+    {file: resnet50-0676ba61.pth, inflate: repeat} where weights of images become weights of video."""
+
+
+class Recipe(AnyRecipe):
+    """A training run of a retrieval model."""
+
+    task: Literal["retrieval"] = "retrieval"
     data: DataSection
     model: ModelSection
     objective: dict[str, dict[str, Any]]
     training: TrainingSection = TrainingSection()
 
+
+class RecognitionData(DataSection):
+    """The clips of a recognition model, with their classes as labels."""
+
+    modalities: list[Literal["video"]] = ["video"]
+    opposites: list[tuple[str, str]] = []
+    """Pairs of classes that only the order of frames tells apart; how well each pair is told apart is reported."""
+
+
+class RecognitionRecipe(AnyRecipe):
+    """A training run of a recognition model."""
+
+    task: Literal["recognition"] = "recognition"
+    reset_head: bool = False
+    """Begin with a new classifier although ``init_from`` brings one: for clips of other classes."""
+    data: RecognitionData
+    model: RecognizerSection
+    training: LearningSection = LearningSection()
+
+
+RECIPES: dict[str, type[AnyRecipe]] = {"retrieval": Recipe, "recognition": RecognitionRecipe}
+"""What ``task:`` may say."""
 
 Origins = dict[tuple[str, ...], str]
 
@@ -178,7 +244,7 @@ STUDY_KEY = "runs"
 """What a study has and a recipe has not; see ``mmretrieval.study``."""
 
 
-def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe | RecognitionRecipe:
     """Read a recipe, resolve its includes, apply ``section.key=value`` overrides and check every key.
 
     Raises:
@@ -196,12 +262,16 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     return check_recipe(values, origins)
 
 
-def check_recipe(values: dict, origins: Origins | None = None) -> Recipe:
-    """Turn plain values into a ``Recipe``; the first mistake becomes a ``RecipeError``."""
+def check_recipe(values: dict, origins: Origins | None = None) -> Recipe | RecognitionRecipe:
+    """Turn plain values into the recipe of their ``task``; the first mistake becomes a ``RecipeError``."""
+    task = values.get("task", "retrieval")
+    if not isinstance(task, str) or task not in RECIPES:
+        where = _origin(("task",), origins or {})
+        raise RecipeError(f"{where}task: got {task!r}; allowed: {', '.join(RECIPES)}")
     try:
-        return Recipe.model_validate(values)
+        return RECIPES[task].model_validate(values)
     except ValidationError as error:
-        raise RecipeError(_explain(error.errors()[0], origins or {})) from None
+        raise RecipeError(_explain(error.errors()[0], origins or {}, RECIPES[task])) from None
 
 
 def find_recipe(path: str | Path) -> Path:
@@ -241,7 +311,7 @@ def is_study(file: Path) -> bool:
         return False
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: AnyRecipe) -> str:
     """Return the resolved recipe as YAML: every key with the value that was used."""
     return yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True)
 
@@ -318,12 +388,12 @@ def _apply_override(values: dict, origins: Origins, override: str) -> None:
     origins[path] = f"override '{override}'"
 
 
-def _explain(error: dict, origins: Origins) -> str:
+def _explain(error: dict, origins: Origins, recipe: type[AnyRecipe]) -> str:
     path = tuple(str(part) for part in error["loc"])
     where = _origin(path, origins)
     name = ".".join(path)
     if error["type"] == "extra_forbidden":
-        known = _keys_of(path[:-1])
+        known = _keys_of(path[:-1], recipe)
         section = ".".join(path[:-1]) or "the recipe"
         hint = did_you_mean(path[-1], known) or f" Its keys: {', '.join(sorted(known))}."
         return f"{where}{section} has no key '{path[-1]}'.{hint}"
@@ -339,11 +409,13 @@ def _origin(path: tuple[str, ...], origins: Origins) -> str:
     return f"{origins[path]}: " if path else ""
 
 
-def _keys_of(path: tuple[str, ...]) -> list[str]:
-    section: Any = Recipe
+def _keys_of(path: tuple[str, ...], recipe: type[AnyRecipe]) -> list[str]:
+    section: Any = recipe
     for name in path:
-        field = section.model_fields.get(name)
-        section = next((t for t in _types(field.annotation) if issubclass(t, BaseModel)), None) if field else None
+        if name not in section.model_fields:
+            continue  # the name of an entry: its section is that of all entries
+        field = section.model_fields[name]
+        section = next((t for t in _types(field.annotation) if issubclass(t, BaseModel)), None)
         if section is None:
             return []
     return list(section.model_fields)

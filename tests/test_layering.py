@@ -14,13 +14,14 @@ LEVELS = [
     {"layers", "media", "data", "toyworld", "metrics", "distributed", "environment", "files"},
     {"backbones"},
     {"encoders", "objectives", "codebook"},
-    {"model"},
+    {"saved"},
+    {"model", "recognizer"},
     {"zero_shot", "training", "evaluation", "collection", "search", "memorability", "paint"},
     {"recipe", "run", "evaluate", "study"},
     {"cli", "web", "__main__", "__init__"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
-NETWORKS = {"layers", "backbones", "encoders", "objectives", "codebook", "model"}
+NETWORKS = {"layers", "backbones", "encoders", "objectives", "codebook", "saved", "model", "recognizer"}
 HEAVY = [
     *["accelerate", "av", "decord", "faiss", "fastapi", "librosa", "matplotlib", "pyarrow", "sklearn", "soundfile"],
     *["tensorboard", "tokenizers", "torch", "torchaudio", "transformers", "typer"],

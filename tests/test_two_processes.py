@@ -11,7 +11,7 @@ from training_worker import CASES, COMPARED, SPLITS
 
 from mmretrieval.layers.synced import SyncedBatchNorm
 from mmretrieval.recipe import TrainingSection
-from mmretrieval.run import _prepare_norms
+from mmretrieval.run.retrieval import RetrievalWork
 
 WORKER = Path(training_worker.__file__)
 
@@ -107,6 +107,6 @@ def test_normalisation_over_processes(two, split):
 def test_which_norms_see_all_processes(processes, settings, synced):
     model = training_worker.tiny.model()
     recipe = SimpleNamespace(training=TrainingSection(**settings))
-    _prepare_norms(model, recipe, SimpleNamespace(num_processes=processes))
+    RetrievalWork(recipe, SimpleNamespace(num_processes=processes)).prepare_norms(model)
     found = {name.split(".")[2] for name, part in model.named_modules() if isinstance(part, SyncedBatchNorm)}
     assert found == synced

@@ -8,8 +8,16 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from mmretrieval.backbones import resnet, two_trunk  # noqa: F401 (importing a family registers its variants)
+from mmretrieval.backbones import (  # noqa: F401 (importing a family registers its variants)
+    inception,
+    inception3d,
+    r2plus1d,
+    resnet,
+    resnet3d,
+    two_trunk,
+)
 from mmretrieval.backbones.names import backbones
+from mmretrieval.backbones.published import parse
 from mmretrieval.errors import UnknownNameError, did_you_mean
 from mmretrieval.registry import Registry
 from mmretrieval.types import Backbone
@@ -20,9 +28,14 @@ __all__ = ["backbones", "build", "create_backbone"]
 def create_backbone(name: str, **options: Any) -> Backbone:
     """Build a video backbone by its name, for example ``create_backbone("tam_resnet50", frames=8)``.
 
+    Names of published tables are understood too, e.g. ``TAM-b3-sum-resnet-50-ts-max``: see ``published.parse``.
+    ``options`` come before what such a name says.
+
     Raises:
         UnknownNameError: No backbone of that name, or it does not know one of the options.
     """
+    if name not in backbones and (ours := parse(name)):
+        name, options = ours[0], ours[1] | options
     return build(backbones, name, options)
 
 

@@ -1,25 +1,31 @@
 """2-D residual networks over frames, with or without a temporal module: TSN, TSM and TAM.
 
-The torchvision v1.5 layout (stride in the 3x3 of a bottleneck) and its parameter names. A temporal module sits on the
-residual branch only, at the input of each block's first convolution; shortcuts read the unmixed input.
+The torchvision v1.5 layout (stride in the 3x3 of a bottleneck) and its parameter names, of the 2-D ResNets of "Deep
+Analysis of CNN-based Spatio-temporal Representations" (arXiv 2010.11757). A temporal module sits on the residual branch
+only, at the input of each block's first convolution; shortcuts read the unmixed input.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmretrieval.backbones.names import backbones
-from mmretrieval.layers.masking import expand, zero_padding
-from mmretrieval.layers.temporal import TemporalAggregation, TemporalShift
+from mmretrieval.layers.folded import fold_clips, frame_features, pool_frames, zero_frames
+from mmretrieval.layers.masking import downsample_mask
+from mmretrieval.layers.temporal import Mixing
 from mmretrieval.types import ClipSpec, Features, Padded
 
 Cleaner = Callable[[Tensor], Tensor]
 """Zeroes the padding of a map (B, C, H, W), where an image has any."""
+
+APART = Mixing()
+"""Frames are not mixed."""
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -34,7 +40,7 @@ class _Block(nn.Module, ABC):
 
     expansion: int
 
-    def __init__(self, in_channels: int, channels: int, stride: int, temporal: str | None):
+    def __init__(self, in_channels: int, channels: int, stride: int, mixing: Mixing, aggregated_shortcut: bool):
         super().__init__()
         out_channels = channels * self.expansion
         self.relu = nn.ReLU(inplace=True)
@@ -43,8 +49,9 @@ class _Block(nn.Module, ABC):
             self.downsample = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
             )
-        self.tam = TemporalAggregation(in_channels) if temporal == "tam" else None
-        self.tsm = TemporalShift() if temporal == "tsm" else None
+        self.tam = mixing.module(in_channels) if mixing.kind == "tam" else None
+        self.tsm = mixing.module(in_channels) if mixing.kind == "tsm" else None
+        self.aggregated_shortcut = aggregated_shortcut
 
     @abstractmethod
     def residual(self, frames: Tensor, clean: Cleaner) -> Tensor:
@@ -55,11 +62,12 @@ class _Block(nn.Module, ABC):
 
         ``clean`` is for images with padding of their own: spectrograms of different length.
         """
-        shortcut = frames if self.downsample is None else self.downsample(frames)
         mixer = self.tam or self.tsm
-        if mixer is not None:
-            frames = mixer(frames if mask is None else zero_padding(frames, mask), length)
-        return self.relu(self.residual(frames, clean) + shortcut)
+        mixed = frames if mixer is None else mixer(zero_frames(frames, mask), length)
+        shortcut = frames
+        if self.downsample is not None:
+            shortcut = self.downsample(mixed if self.aggregated_shortcut else frames)
+        return self.relu(self.residual(mixed, clean) + shortcut)
 
 
 class BasicBlock(_Block):
@@ -67,8 +75,8 @@ class BasicBlock(_Block):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, temporal: str | None):
-        super().__init__(in_channels, channels, stride, temporal)
+    def __init__(self, in_channels: int, channels: int, stride: int, mixing: Mixing, aggregated_shortcut: bool):
+        super().__init__(in_channels, channels, stride, mixing, aggregated_shortcut)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
@@ -84,8 +92,8 @@ class Bottleneck(_Block):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int, temporal: str | None):
-        super().__init__(in_channels, channels, stride, temporal)
+    def __init__(self, in_channels: int, channels: int, stride: int, mixing: Mixing, aggregated_shortcut: bool):
+        super().__init__(in_channels, channels, stride, mixing, aggregated_shortcut)
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
@@ -106,11 +114,16 @@ class ResidualStages(nn.Module):
         blocks: ``BasicBlock`` or ``Bottleneck`` for each stage.
         depths: Blocks per stage.
         widths: Channels per stage, before a bottleneck's expansion; the stem has the first.
-        temporal: None (frames stay apart: TSN), "tsm" or "tam".
+        mixing: How frames are mixed at the input of each block.
         strides: Spatial stride of each stage.
         stem: Kernel and stride of the first convolution.
         stem_pool: Max-pooling of stride 2 after it.
         channels: Channels of an image: 3 for colours, 1 for a spectrogram.
+        temporal_pool: "max" or "avg" after every stage but the last: T frames become ⌈T / 2⌉ each time; None keeps
+            them all.
+        aggregated_shortcut: A shortcut with a convolution reads the mixed input. The published code did so until the
+            day its weights appeared; files do not tell which wiring they were trained with. An identity shortcut
+            reads the unmixed input always.
     """
 
     def __init__(
@@ -118,11 +131,13 @@ class ResidualStages(nn.Module):
         blocks: Sequence[type[_Block]],
         depths: Sequence[int],
         widths: Sequence[int],
-        temporal: str | None = None,
+        mixing: Mixing = APART,
         strides: Sequence[int] = (1, 2, 2, 2),
         stem: tuple[int, int] = (7, 2),
         stem_pool: bool = True,
         channels: int = 3,
+        temporal_pool: str | None = None,
+        aggregated_shortcut: bool = False,
     ):
         super().__init__()
         self.feature_dim = widths[-1] * blocks[-1].expansion
@@ -136,9 +151,11 @@ class ResidualStages(nn.Module):
         for name, block, depth, width, stride in zip(self.stages, blocks, depths, widths, strides, strict=True):
             stage = nn.ModuleList()
             for index in range(depth):
-                stage.append(block(channels, width, stride if index == 0 else 1, temporal))
+                stage.append(block(channels, width, stride if index == 0 else 1, mixing, aggregated_shortcut))
                 channels = width * block.expansion
             self.add_module(name, stage)
+        self.temporal_pool = mixing.pool(temporal_pool)
+        self.temporal_stride = 1 if temporal_pool is None else 2 ** (len(depths) - 1)
         self.reset_parameters()
         self.to(memory_format=torch.channels_last)
 
@@ -149,11 +166,16 @@ class ResidualStages(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, images: Tensor, mask: Tensor | None, length: int, clean: Cleaner = untouched) -> Tensor:
-        """Images (B·T, C, H, W), zero at padding, to the last feature map (B·T, D, h, w)."""
+        """Images (B·T, C, H, W), zero at padding, to the last feature map (B·T', D, h, w), T' = ⌈T / temporal_stride⌉.
+
+        ``mask`` (B·T,) is given only where some images are padding.
+        """
         images = self.maxpool(clean(self.relu(self.bn1(self.conv1(images)))))
         for name in self.stages:
             for block in getattr(self, name):
                 images = block(images, mask, length, clean)
+            if self.temporal_pool is not None and name != self.stages[-1]:
+                images, mask, length = pool_frames(self.temporal_pool, images, mask, length)
         return images
 
 
@@ -165,7 +187,7 @@ class ResNet(ResidualStages):
         depths: Blocks per stage.
         widths: Channels per stage; see ``ResidualStages``, as for the further options.
         spec: The clips it expects.
-        temporal: None (frames stay apart: TSN), "tsm" or "tam".
+        mixing: How frames are mixed at the input of each block.
     """
 
     def __init__(
@@ -174,169 +196,112 @@ class ResNet(ResidualStages):
         depths: Sequence[int],
         widths: Sequence[int],
         spec: ClipSpec,
-        temporal: str | None = None,
+        mixing: Mixing = APART,
         **options: Any,
     ):
-        super().__init__(blocks, depths, widths, temporal, **options)
+        super().__init__(blocks, depths, widths, mixing, **options)
         self.spec = spec
 
     def forward(self, frames: Padded) -> Features:
-        """Clips (B, T, C, H, W), normalised by ``spec``, to features (B, T·h·w, D) with grid (T, h, w)."""
-        batch, length = frames.mask.shape
-        whole = bool(frames.mask.all())
-        mask = None if whole else frames.mask.flatten()
-        values = frames.values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        if mask is not None:
-            values = zero_padding(values, mask)
-        values = self.maps(values, mask, length)
-        height, width = values.shape[-2:]
-        values = values.permute(0, 2, 3, 1).reshape(batch, length, height * width, self.feature_dim)
-        if not whole:
-            values = zero_padding(values, frames.mask)
-        places = expand(frames.mask, values[..., 0]).expand(-1, -1, height * width)
-        return Features(values.flatten(1, 2), places.reshape(batch, -1), (length, height, width))
+        """Clips (B, T, C, H, W), normalised by ``spec``, to features (B, T'·h·w, D) with grid (T', h, w).
+
+        T' is T, or ⌈T / temporal_stride⌉ with temporal pooling; any T will do.
+        """
+        images, mask = fold_clips(frames)
+        maps = self.maps(images, mask, frames.mask.shape[1])
+        return frame_features(maps, downsample_mask(frames.mask, self.temporal_stride))
 
 
-def _imagenet(depth: int, temporal: str | None, frames: int, size: int) -> ResNet:
-    block = BasicBlock if depth < 50 else Bottleneck
-    return ResNet([block] * 4, DEPTHS[depth], (64, 128, 256, 512), ClipSpec(frames, size), temporal)
+@dataclass(frozen=True)
+class Layout:
+    """A residual network apart from its width and from how it mixes frames, and what its builders offer by default."""
+
+    text: str
+    blocks: tuple[type[_Block], ...]
+    depths: tuple[int, ...]
+    growth: tuple[int, ...] = (1, 2, 4, 8)
+    width: int = 64
+    frames: int = 8
+    size: int = 224
+    stages: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, frames: int, size: int, width: int, mixing: Mixing, **options: Any) -> ResNet:
+        """Return the network for clips of ``frames`` frames of ``size`` pixels, ``width`` channels after its stem."""
+        widths = [width * factor for factor in self.growth]
+        return ResNet(self.blocks, self.depths, widths, ClipSpec(frames, size), mixing, **self.stages, **options)
 
 
-def _tiny(temporal: str | None, frames: int, size: int, width: int) -> ResNet:
-    # Made for small frames and the clock of a CPU: a stem that keeps half of the resolution, because things may be a
-    # few pixels wide, and one block per stage, each halving it.
-    widths = (width, 3 * width, 8 * width)
-    spec = ClipSpec(frames, size)
-    return ResNet([BasicBlock] * 3, (1, 1, 1), widths, spec, temporal, strides=(2, 2, 2), stem=(5, 2), stem_pool=False)
+LAYOUTS = {
+    f"resnet{depth}": Layout(f"ResNet-{depth}", (BasicBlock if depth < 50 else Bottleneck,) * 4, depths)
+    for depth, depths in DEPTHS.items()
+}
+# Made for small frames and the clock of a CPU: a stem that keeps half of the resolution, because things may be a few
+# pixels wide, and one block per stage, each halving it.
+LAYOUTS["resnet_tiny"] = Layout(
+    "A ResNet for small frames on a CPU, from ``width`` to 8 · ``width`` channels",
+    (BasicBlock,) * 3,
+    depths=(1, 1, 1),
+    growth=(1, 3, 8),
+    width=16,
+    size=64,
+    stages={"strides": (2, 2, 2), "stem": (5, 2), "stem_pool": False},
+)
+LAYOUTS["resnet_test"] = Layout(
+    "The smallest ResNet, for tests",
+    (BasicBlock, Bottleneck),
+    depths=(1, 1),
+    growth=(1, 1),
+    width=8,
+    frames=4,
+    size=16,
+    stages={"strides": (2, 2), "stem": (3, 2), "stem_pool": False},
+)
 
 
-def _test(temporal: str | None, frames: int, size: int) -> ResNet:
-    blocks = [BasicBlock, Bottleneck]
-    spec = ClipSpec(frames, size)
-    return ResNet(blocks, (1, 1), (8, 8), spec, temporal, strides=(2, 2), stem=(3, 2), stem_pool=False)
+def _register(name: str, layout: Layout) -> None:
+    """Register a layout's three variants: frames apart, channels shifted in time, frames blended in time."""
+
+    def tsn(
+        frames: int = layout.frames,
+        size: int = layout.size,
+        width: int = layout.width,
+        temporal_pool: str | None = None,
+    ) -> ResNet:
+        return layout.build(frames, size, width, APART, temporal_pool=temporal_pool)
+
+    def tsm(
+        frames: int = layout.frames,
+        size: int = layout.size,
+        width: int = layout.width,
+        temporal_pool: str | None = None,
+        causal: bool = False,
+    ) -> ResNet:
+        return layout.build(frames, size, width, Mixing("tsm", causal), temporal_pool=temporal_pool)
+
+    def tam(
+        frames: int = layout.frames,
+        size: int = layout.size,
+        width: int = layout.width,
+        temporal_pool: str | None = None,
+        causal: bool = False,
+        blending_frames: int = 3,
+        blending_method: str = "sum",
+        depthwise: bool = True,
+        aggregated_shortcut: bool = False,
+    ) -> ResNet:
+        mixing = Mixing("tam", causal, blending_frames, blending_method, depthwise)
+        options = {"temporal_pool": temporal_pool, "aggregated_shortcut": aggregated_shortcut}
+        return layout.build(frames, size, width, mixing, **options)
+
+    for builder, prefix, manner in (
+        (tsn, "", "each frame by itself (TSN)"),
+        (tsm, "tsm_", "channels shifted in time (TSM)"),
+        (tam, "tam_", "frames blended in time (TAM)"),
+    ):
+        builder.__name__ = prefix + name
+        builder.__doc__ = f"{layout.text}, {manner}."
+        backbones.register()(builder)
 
 
-@backbones.register()
-def resnet18(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-18, each frame by itself (TSN)."""
-    return _imagenet(18, None, frames, size)
-
-
-@backbones.register()
-def resnet34(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-34, each frame by itself (TSN)."""
-    return _imagenet(34, None, frames, size)
-
-
-@backbones.register()
-def resnet50(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-50, each frame by itself (TSN)."""
-    return _imagenet(50, None, frames, size)
-
-
-@backbones.register()
-def resnet101(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-101, each frame by itself (TSN)."""
-    return _imagenet(101, None, frames, size)
-
-
-@backbones.register()
-def resnet152(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-152, each frame by itself (TSN)."""
-    return _imagenet(152, None, frames, size)
-
-
-@backbones.register()
-def resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
-    """A ResNet for small frames on a CPU, from ``width`` to 8 · ``width`` channels; each frame by itself (TSN)."""
-    return _tiny(None, frames, size, width)
-
-
-@backbones.register()
-def resnet_test(frames: int = 4, size: int = 16) -> ResNet:
-    """The smallest ResNet, for tests, each frame by itself (TSN)."""
-    return _test(None, frames, size)
-
-
-@backbones.register()
-def tsm_resnet18(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-18, channels shifted in time (TSM)."""
-    return _imagenet(18, "tsm", frames, size)
-
-
-@backbones.register()
-def tsm_resnet34(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-34, channels shifted in time (TSM)."""
-    return _imagenet(34, "tsm", frames, size)
-
-
-@backbones.register()
-def tsm_resnet50(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-50, channels shifted in time (TSM)."""
-    return _imagenet(50, "tsm", frames, size)
-
-
-@backbones.register()
-def tsm_resnet101(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-101, channels shifted in time (TSM)."""
-    return _imagenet(101, "tsm", frames, size)
-
-
-@backbones.register()
-def tsm_resnet152(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-152, channels shifted in time (TSM)."""
-    return _imagenet(152, "tsm", frames, size)
-
-
-@backbones.register()
-def tsm_resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
-    """A ResNet for small frames on a CPU, from ``width`` to 8 · ``width`` channels; channels shifted in time (TSM)."""
-    return _tiny("tsm", frames, size, width)
-
-
-@backbones.register()
-def tsm_resnet_test(frames: int = 4, size: int = 16) -> ResNet:
-    """The smallest ResNet, for tests, channels shifted in time (TSM)."""
-    return _test("tsm", frames, size)
-
-
-@backbones.register()
-def tam_resnet18(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-18, frames blended in time (TAM)."""
-    return _imagenet(18, "tam", frames, size)
-
-
-@backbones.register()
-def tam_resnet34(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-34, frames blended in time (TAM)."""
-    return _imagenet(34, "tam", frames, size)
-
-
-@backbones.register()
-def tam_resnet50(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-50, frames blended in time (TAM)."""
-    return _imagenet(50, "tam", frames, size)
-
-
-@backbones.register()
-def tam_resnet101(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-101, frames blended in time (TAM)."""
-    return _imagenet(101, "tam", frames, size)
-
-
-@backbones.register()
-def tam_resnet152(frames: int = 8, size: int = 224) -> ResNet:
-    """ResNet-152, frames blended in time (TAM)."""
-    return _imagenet(152, "tam", frames, size)
-
-
-@backbones.register()
-def tam_resnet_tiny(frames: int = 8, size: int = 64, width: int = 16) -> ResNet:
-    """A ResNet for small frames on a CPU, from ``width`` to 8 · ``width`` channels; frames blended in time (TAM)."""
-    return _tiny("tam", frames, size, width)
-
-
-@backbones.register()
-def tam_resnet_test(frames: int = 4, size: int = 16) -> ResNet:
-    """The smallest ResNet, for tests, frames blended in time (TAM)."""
-    return _test("tam", frames, size)
+for _name, _layout in LAYOUTS.items():
+    _register(_name, _layout)

@@ -1,68 +1,117 @@
-"""Weights from elsewhere: files of tensors, in the names of torchvision's residual networks, into the zoo's."""
+"""Weights from elsewhere: files of tensors, in the names of their authors' code, into the networks of the zoo.
+
+The zoo's parameter names are those of torchvision (ResNets, GoogLeNet, R(2+1)D), which timm's ResNets share, and of the
+framework of "Deep Analysis of CNN-based Spatio-temporal Representations" (arXiv 2010.11757). What is left to do is to
+take off the wrappings of training scripts. A file tells neither its frames per clip, nor whether it was trained with
+temporal pooling, nor which wiring its TAM blocks had: those are options of the network.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mmretrieval.backbones.fit import State, check_fit, looks_like, with_counters
+from mmretrieval.backbones.inflate import inflate as inflate_from_images
+from mmretrieval.backbones.released import check_release
 from mmretrieval.errors import ModelError
 
 _CLASSIFIERS = ("fc.", "new_fc.", "last_linear.")
-"""Names of classifiers, which no backbone has, in torchvision, TSM and Moments in Time."""
+"""Names of classifiers, which no backbone has, in torchvision and timm, TSM and Moments in Time."""
+
+_AUXILIARY = ("aux1.", "aux2.")
+"""Classifiers half-way through GoogLeNet, for its training alone."""
 
 
-def load_weights(module: nn.Module, file: str | Path) -> None:
+class Loaded(NamedTuple):
+    """What came of loading a file.
+
+    ``stayed`` names the tensors that kept their initial values; ``classifier`` is the file's own, ``weight`` (K, D) and
+    ``bias`` (K,) for K classes, for a recognition model that has as many; empty where the file has none.
+    """
+
+    stayed: list[str]
+    classifier: dict[str, Tensor]
+
+
+def load_weights(module: nn.Module, file: str | Path, inflate: str | None = None) -> Loaded:
     """Fill a network with the weights of a file, strictly: every tensor fits and none is left over.
 
     Names may have the wrappings of training scripts (``module.``, ``base_model.``, ``conv1.net.`` of TSM); a classifier
-    is dropped. A stem of three colours going into a stem of one channel is summed over colours.
+    is returned apart. A stem of three colours going into a stem of one channel is summed over colours.
 
     Args:
         module: The network.
         file: ``.safetensors``, or a file of ``torch.save``, which is read as tensors only, never unpickled.
+        inflate: How weights of images become weights of video, "repeat" or "mean": see ``inflate.inflate``. None takes
+            weights of this very kind of network only.
 
     Raises:
-        ModelError: No such file, not a file of tensors, or weights of another network.
+        ModelError: No such file, a damaged one, not a file of tensors, or weights of another network.
+    """
+    file = Path(file)
+    state, classifier = read_weights(file)
+    expected = module.state_dict()
+    state = {name: _grey(tensor, expected.get(name)) for name, tensor in state.items()}
+    complaint = f"{file} does not fit{_kinds(state, expected)}"
+    stayed: list[str] = []
+    if inflate is not None:
+        state, stayed = inflate_from_images(state, module, inflate, complaint)
+    elif _of_images(state, module):
+        raise ModelError(
+            f"{file} holds weights of an image network and this one is for video: "
+            "say how to inflate them, 'repeat' (as published) or 'mean'"
+        )
+    else:
+        state = with_counters(state, expected)
+        check_fit(complaint, expected, state)
+    module.load_state_dict(state)
+    return Loaded(stayed, classifier)
+
+
+def read_weights(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the tensors of a file under the zoo's names, and apart from them its classifier.
+
+    Args:
+        file: ``.safetensors``, or a file of ``torch.save``.
+
+    Returns:
+        Tensors of the backbone by name, and those of the classifier, ``weight`` and ``bias``, if there is one.
+
+    Raises:
+        ModelError: No such file, a damaged one, or not a file of tensors.
     """
     file = Path(file)
     state = {_plain(name): tensor for name, tensor in _read(file).items()}
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(_CLASSIFIERS)}
-    expected = module.state_dict()
-    for name, tensor in expected.items():
-        if name.endswith("num_batches_tracked"):
-            state.setdefault(name, tensor)  # files from before torch 0.4 have none
-        elif name in state and tensor.dim() == 4 and tensor.shape[1] == 1 and state[name].shape[1:2] == (3,):
-            state[name] = state[name].sum(dim=1, keepdim=True)
-    check_fit(f"{file} does not fit", expected, state)
-    module.load_state_dict(state)
+    heads = {name: tensor for name, tensor in state.items() if name.startswith(_CLASSIFIERS)}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(_CLASSIFIERS + _AUXILIARY)}
+    return state, {name.split(".", 1)[1]: tensor for name, tensor in heads.items()}
 
 
-def check_fit(complaint: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None:
-    """Refuse tensors whose names or shapes are not the expected ones.
-
-    Args:
-        complaint: The beginning of the message.
-        expected: What a network has.
-        got: What is offered to it.
-
-    Raises:
-        ModelError: They differ; the message counts the tensors that do and shows the first.
-    """
-    wanted, offered = ({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (expected, got))
-    wrong = sorted(name for name in wanted | offered if wanted.get(name) != offered.get(name))
-    if wrong:
-        raise ModelError(
-            f"{complaint}: {len(wrong)} tensors differ, first '{wrong[0]}' "
-            f"(wanted {_shape(wanted, wrong[0])}, got {_shape(offered, wrong[0])})"
-        )
+def _kinds(got: State, wanted: State) -> str:
+    """Say what network a file is of, and of what it should be, where that can be told and differs."""
+    found, sought = looks_like(got), looks_like(wanted)
+    return f" (it looks like {found}, the network is {sought})" if found and sought and found != sought else ""
 
 
-def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
-    return str(shapes[name]) if name in shapes else "none"
+def _of_images(state: State, module: nn.Module) -> bool:
+    """Whether weights would fit only inflated."""
+    try:
+        inflated, stayed = inflate_from_images(state, module)
+    except ModelError:
+        return False
+    return bool(stayed) or any(inflated[name].shape != tensor.shape for name, tensor in state.items())
+
+
+def _grey(tensor: Tensor, wanted: Tensor | None) -> Tensor:
+    """Sum a stem (C', 3, h, w) over colours if one channel is wanted."""
+    if wanted is None or wanted.dim() != 4 or wanted.shape[1] != 1 or tensor.shape[1:2] != (3,):
+        return tensor
+    return tensor.sum(dim=1, keepdim=True)
 
 
 def _plain(name: str) -> str:
@@ -71,6 +120,7 @@ def _plain(name: str) -> str:
 
 def _read(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name, out of the wrapping of a training script if there is one."""
+    check_release(file)
     if not file.is_file():
         raise ModelError(f"no weights at '{file}': give a .safetensors file or one that torch.save wrote")
     try:

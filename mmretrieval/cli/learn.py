@@ -49,12 +49,14 @@ def train(
     if print_recipe:
         typer.echo(dump_recipe(checked), nl=False)
         return
+    from mmretrieval.evaluation.recognition import format_recognition
     from mmretrieval.evaluation.retrieval import format_report
     from mmretrieval.run import train as run_training
 
     report = run_training(checked, resume=resume)
     if report:
-        typer.echo(format_report(report["retrieval"]))
+        recognition = report.get("recognition")
+        typer.echo(format_recognition(recognition) if recognition else format_report(report["retrieval"]))
         typer.echo(
             f"model: {checked.output}/model   report: {checked.output}/report.json   {checked.output}/curves.png"
         )
@@ -82,7 +84,10 @@ def evaluate(
     on_bad: Annotated[str, typer.Option(help="Unreadable clips: skip (and count) or raise.")] = "skip",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 2,
 ) -> None:
-    """Measure retrieval in all directions: recall at 1, 5 and 10, mean average precision, median rank.
+    """Measure a model on the clips of a manifest.
+
+    For retrieval in all directions: recall at 1, 5 and 10, mean average precision, median rank. For recognition: top-1,
+    top-5, mean average precision.
 
     With more than 1,000 clips there is also mean ± std over five sets of 1,000, drawn once and kept in MANIFEST.subsets
     so that every model is measured on the same ones.
@@ -92,6 +97,10 @@ def evaluate(
 
       mmretrieval evaluate runs/smit/model smit/test.jsonl --relevance pair --run-dir runs/smit/trec
     """
+    from mmretrieval.saved import read_config
+
+    if read_config(model)[0] == "recognition":
+        return _evaluate_recognition(model, manifest, as_json, on_bad, workers)
     from mmretrieval.evaluate import Export, evaluate_saved
     from mmretrieval.evaluation.protocol import Rules
     from mmretrieval.evaluation.retrieval import format_report
@@ -113,6 +122,16 @@ def evaluate(
             typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)
     for warning in report["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _evaluate_recognition(model: Path, manifest: Path, as_json: bool, on_bad: str, workers: int) -> None:
+    from mmretrieval.evaluate import evaluate_recognition
+    from mmretrieval.evaluation.recognition import format_recognition
+
+    report = evaluate_recognition(model, manifest, on_bad, workers)
+    typer.echo(json.dumps(report["recognition"], indent=2) if as_json else format_recognition(report["recognition"]))
+    for failure in report["failures"]:
+        typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)
 
 
 def names(text: str | None) -> list[str] | None:

@@ -7,19 +7,80 @@ from typing import Annotated
 
 import typer
 
+from mmretrieval.errors import UnknownNameError
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print a list for scripts.")] = False) -> None:
-    """List the video backbones: parameters and multiply-adds at each one's own clip size."""
+
+def models(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Only these, also by names of published tables; all if none is named.")
+    ] = None,
+    rule: Annotated[str, typer.Option(help="What MACs count: conv-only, as published tables, or all.")] = "conv-only",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list for scripts.")] = False,
+    timed: Annotated[
+        bool, typer.Option("--time", help="Also peak memory, latency and throughput of the named ones, in fp32.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Clips at once for the throughput.")] = 8,
+    weights: Annotated[bool, typer.Option("--weights", help="List released weights that fit them instead.")] = False,
+) -> None:
+    """List the video backbones: parameters and multiply-adds of one clip at each one's own clip size."""
     from mmretrieval.evaluation.cost import zoo_table
 
-    rows = zoo_table()
+    if weights:
+        _list_weights(names or [], as_json)
+        return
+    if timed and not names:
+        raise UnknownNameError(
+            "--time takes minutes for all of them: name those to time, e.g. 'mmretrieval models resnet18 --time'"
+        )
+    rows = zoo_table(names or [], rule)
+    if timed:
+        _add_times(rows, batch)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    typer.echo(f"{'name':24} {'family':10} {'parameters':>12} {'MACs':>16} {'clip':>10}")
+    heading = f"{'name':24} {'family':12} {'parameters':>12} {'MACs':>16} {'clip':>10}"
+    typer.echo(heading + (f" {'peak':>9} {'latency':>9} {'clips/s':>8}" if timed else "") + "  published as")
     for row in rows:
         clip = f"{row['frames']}×{row['size']}²"
-        typer.echo(f"{row['name']:24} {row['family']:10} {row['params']:12,} {row['macs']:16,} {clip:>10}")
+        line = f"{row['name']:24} {row['family']:12} {row['params']:12,} {row['macs']:16,} {clip:>10}"
+        if timed:
+            line += f" {row['peak_bytes'] / 2**20:5.0f} MiB {row['latency'] * 1000:6.1f} ms {row['throughput']:8.2f}"
+        typer.echo(f"{line}  {row['published'] or ''}".rstrip())
+    if timed:
+        typer.echo(f"throughput of {batch} clips at once; {rows[0]['threads']} threads; medians of interleaved rounds")
+
+
+def _add_times(rows: list[dict], batch: int) -> None:
+    """Add what has to be measured to rows of the table."""
+    from mmretrieval.backbones import create_backbone
+    from mmretrieval.evaluation.cost import measure, peak_activations
+
+    networks = {row["name"]: create_backbone(row["name"]) for row in rows}
+    times = measure(networks, batch)
+    for row in rows:
+        peak = peak_activations(networks[row["name"]].to("meta"))
+        row |= {"peak_bytes": peak, **times[row["name"]]._asdict()}
+
+
+def _list_weights(names: list[str], as_json: bool) -> None:
+    """Print the released weights, of all networks or of those that are named."""
+    from dataclasses import asdict
+
+    from mmretrieval.backbones.published import parse
+    from mmretrieval.backbones.released import RELEASES
+
+    wanted = {(parse(name) or (name,))[0] for name in names}
+    found = [release for release in RELEASES.values() if not wanted or release.network in wanted]
+    if as_json:
+        typer.echo(json.dumps([asdict(release) for release in found], indent=2))
+        return
+    for release in found:
+        typer.echo(
+            f"{release.file}: {release.network}, {release.dataset}, {release.top1} % top-1; {release.license}, "
+            f"{release.checksum}; {release.url}"
+        )
+    if not found:
+        typer.echo(f"no released weights are known for {', '.join(names)}")
 
 
 def doctor() -> None:

@@ -20,6 +20,7 @@ from mmretrieval.cli.index import index
 from mmretrieval.cli.learn import evaluate, train
 from mmretrieval.cli.localize import localize
 from mmretrieval.cli.machine import doctor, models
+from mmretrieval.cli.recognize import recognize
 from mmretrieval.cli.study import study
 from mmretrieval.cli.world import toyworld
 from mmretrieval.errors import MMRetrievalError
@@ -34,7 +35,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for verb in (demo, toyworld, train, evaluate, evaluate_cross, study, codes, search, localize, models, doctor):
+for verb in (
+    demo,
+    toyworld,
+    train,
+    evaluate,
+    evaluate_cross,
+    study,
+    codes,
+    search,
+    localize,
+    recognize,
+    models,
+    doctor,
+):
     app.command()(verb)
 for verb in (adopt, transcribe):
     app.command()(verb)

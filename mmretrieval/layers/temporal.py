@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mmretrieval.errors import ModelError
 
 
 class _Shift(torch.autograd.Function):
@@ -85,6 +89,9 @@ class TemporalAggregation(nn.Module):
         frames: How many are blended, b.
         depthwise: One weight per channel; else a full C × C matrix per neighbour.
         causal: Look at x_{t − b + 1} to x_t alone, for online use; not in the paper.
+
+    Raises:
+        ModelError: An unknown method, or no frame to blend.
     """
 
     def __init__(
@@ -92,9 +99,9 @@ class TemporalAggregation(nn.Module):
     ):
         super().__init__()
         if method not in ("sum", "max"):
-            raise ValueError(f"temporal aggregation method '{method}' is unknown: use 'sum' or 'max'")
+            raise ModelError(f"temporal aggregation method '{method}' is unknown: use 'sum' or 'max'")
         if frames < 1:
-            raise ValueError(f"temporal aggregation of {frames} frames: at least 1 is needed")
+            raise ModelError(f"temporal aggregation of {frames} frames: at least 1 is needed")
         self.method = method
         self.frames = frames
         self.causal = causal
@@ -170,13 +177,18 @@ class TemporalPool(nn.Module):
 
     Args:
         method: "max" or "avg".
+        causal: Windows end at their frame instead of standing around it, for online use; not in the paper.
+
+    Raises:
+        ModelError: An unknown method.
     """
 
-    def __init__(self, method: str = "max"):
+    def __init__(self, method: str = "max", causal: bool = False):
         super().__init__()
         if method not in ("max", "avg"):
-            raise ValueError(f"temporal pooling '{method}' is unknown: use 'max' or 'avg'")
+            raise ModelError(f"temporal pooling '{method}' is unknown: use 'max' or 'avg'")
         self.method = method
+        self.causal = causal
 
     def forward(self, frames: Tensor, length: int) -> Tensor:
         """Pool clips of ``length`` frames each, (B·T, C, H, W) to (B·⌈T / 2⌉, C, H, W)."""
@@ -184,8 +196,51 @@ class TemporalPool(nn.Module):
         # time and all places of a frame as the two axes of one channels-last image: a view
         plane = frames.permute(0, 2, 3, 1).unflatten(0, (-1, length)).flatten(2, 3).permute(0, 3, 1, 2)
         pool = F.max_pool2d if self.method == "max" else F.avg_pool2d
-        pooled = pool(plane, (3, 1), (2, 1), (1, 0))
+        if self.causal:
+            pooled = pool(F.pad(plane, (0, 0, 2, 0)), (3, 1), (2, 1))
+        else:
+            pooled = pool(plane, (3, 1), (2, 1), (1, 0))
         return pooled.permute(0, 2, 3, 1).flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
-        return f"method={self.method!r}"
+        return f"method={self.method!r}, causal={self.causal}"
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How a 2-D network mixes neighbouring frames, wherever in it that happens.
+
+    Attributes:
+        kind: "tsn" (frames stay apart), "tsm" (``TemporalShift``) or "tam" (``TemporalAggregation``).
+        causal: Never look ahead, for online use.
+        blending_frames: TAM: how many frames are blended.
+        blending_method: TAM: "sum" or "max".
+        depthwise: TAM: one weight per channel and frame; else a full matrix.
+
+    Raises:
+        ModelError: An unknown kind.
+    """
+
+    kind: str = "tsn"
+    causal: bool = False
+    blending_frames: int = 3
+    blending_method: str = "sum"
+    depthwise: bool = True
+
+    def __post_init__(self):
+        if self.kind not in ("tsn", "tsm", "tam"):
+            raise ModelError(f"temporal module {self.kind!r} is unknown: use 'tsn' (none), 'tsm' or 'tam'")
+
+    def module(self, channels: int) -> TemporalShift | TemporalAggregation | None:
+        """Return a new module that mixes frames of so many channels, None where they stay apart."""
+        if self.kind == "tsm":
+            return TemporalShift(unidirectional=self.causal)
+        if self.kind == "tam":
+            return TemporalAggregation(
+                channels, self.blending_method, self.blending_frames, self.depthwise, self.causal
+            )
+        return None
+
+    def pool(self, method: str | None) -> TemporalPool | None:
+        """Return a new temporal pooling that looks ahead only where this mixing may; None for the method None."""
+        return None if method is None else TemporalPool(method, self.causal)

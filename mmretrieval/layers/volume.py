@@ -22,9 +22,8 @@ class PlaneConv3d(nn.Conv3d):
         (time, *space), (step, *steps) = self.kernel_size, self.stride
         if time == 1 and self.padding[0] == 0:
             frames = clip[:, :, ::step].transpose(1, 2)
-            maps = F.conv2d(
-                frames.flatten(0, 1), self.weight.squeeze(2), self.bias, steps, self.padding[1:], 1, self.groups
-            )
+            images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            maps = F.conv2d(images, self.weight.squeeze(2), self.bias, steps, self.padding[1:], 1, self.groups)
             return maps.unflatten(0, frames.shape[:2]).transpose(1, 2)
         if space == [1, 1] and steps == [1, 1] and self.padding[1:] == (0, 0):
             plane = F.conv2d(
@@ -32,6 +31,46 @@ class PlaneConv3d(nn.Conv3d):
             )
             return plane.unflatten(3, clip.shape[3:])
         return super().forward(clip)
+
+
+class PlanePool(nn.Module):
+    """Pooling of volumes over space, then over time, each in two dimensions.
+
+    The result is that of a 3-D pooling, with 9 + 3 instead of 27 looks for a window of 3x3x3, and for every T:
+    ``AvgPool3d`` refuses clips shorter than its window, however they are padded. An average counts padding, as zeros.
+
+    Args:
+        method: "max" or "avg".
+        kernel: In time, height and width, as what follows.
+        stride: Of the windows.
+        padding: On either side.
+    """
+
+    def __init__(self, method: str, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]):
+        super().__init__()
+        self.method = method
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, C, T, H, W) to (B, C, T', H', W')."""
+        pool = F.max_pool2d if self.method == "max" else F.avg_pool2d
+        (time, *space), (step, *steps), (pad, *pads) = self.kernel, self.stride, self.padding
+        frames = clip.transpose(1, 2)
+        clip = pool(frames.flatten(0, 1), space, steps, pads).unflatten(0, frames.shape[:2]).transpose(1, 2)
+        if time == 1:
+            return clip[:, :, ::step]
+        return pool(clip.flatten(3), (time, 1), (step, 1), (pad, 0)).unflatten(3, clip.shape[3:])
+
+    def extra_repr(self) -> str:
+        return f"{self.method!r}, kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
+
+
+def initialize(network: nn.Module) -> None:
+    """Initialise 3-D convolutions, Kaiming-normal over outputs (He et al. 2015), and lay all out channels-last."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    network.to(memory_format=torch.channels_last_3d)
 
 
 def as_volume(frames: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,23 +1,22 @@
-"""Encoders through ``torch.compile``, where that pays."""
+"""Parts of a model through ``torch.compile``, where that pays."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from mmretrieval.errors import DependencyError
-from mmretrieval.model import RetrievalModel
 
 
-def compile_encoders(model: RetrievalModel, device: torch.device, backend: str = "inductor") -> None:
-    """Compile every encoder in place, at its first use; the names of weights stay as they are.
-
-    The rest of a step (heads, codebook, losses) is small or has shapes that change.
+def compile_parts(parts: Sequence[nn.Module], device: torch.device, backend: str = "inductor") -> None:
+    """Compile parts of a model in place, each at its first use; the names of weights stay as they are.
 
     Args:
-        model: The model.
+        parts: What is compiled.
         device: Where it trains.
         backend: What torch.compile hands its graphs to.
 
@@ -26,8 +25,8 @@ def compile_encoders(model: RetrievalModel, device: torch.device, backend: str =
     """
     if missing := _missing_compiler(device):
         raise DependencyError(f"training.compile needs {missing}: install it, or leave training.compile out")
-    for branch in model.branches.values():
-        branch.encoder.compile(backend=backend)
+    for part in parts:
+        part.compile(backend=backend)
 
 
 def _missing_compiler(device: torch.device) -> str | None:

@@ -1,10 +1,13 @@
-"""The picture of a run: loss and validation recall over its steps."""
+"""The picture of a run: loss and validation scores over its steps."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mmretrieval.training.resume import Progress
+
+SCORES = ("recall@1", "recall@10", "top1", "top5", "map")
+"""Validation scores that are drawn, of those a task has."""
 
 
 def draw_curves(progress: Progress, file: Path) -> None:
@@ -20,9 +23,10 @@ def draw_curves(progress: Progress, file: Path) -> None:
     loss.set(title="training loss", xlabel="step")
     loss.legend(frameon=False)
     steps = [row["step"] for row in progress.history]
-    for name, color in (("recall@1", "#c2571a"), ("recall@10", "#2b7a4b"), ("map", "#6b4fa0")):
+    known = [name for name in SCORES if progress.history and name in progress.history[0]]
+    for name, color in zip(known, ("#c2571a", "#2b7a4b", "#6b4fa0"), strict=False):
         scores.plot(steps, [row[name] for row in progress.history], marker="o", markersize=3, color=color, label=name)
-    scores.set(title="validation, mean of all directions", xlabel="step", ylim=(0, 1))
+    scores.set(title="validation", xlabel="step", ylim=(0, 1))
     scores.legend(frameon=False, loc="lower right")
     for axes in (loss, scores):
         axes.spines[["top", "right"]].set_visible(False)

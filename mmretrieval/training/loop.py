@@ -31,6 +31,7 @@ class LoopSettings(NamedTuple):
     lr: float
     schedule: str
     warmup: float
+    milestones: tuple[float, ...]
     clip_grad: float
     evaluate_every: int
     checkpoint_seconds: float
@@ -108,7 +109,8 @@ def _step(task, module, optimizer, loaded, settings, progress, accelerator) -> t
     batch = to_device(loaded.batch, accelerator.device)
     # dropout depends on the step and nothing else, so that a resumed run draws what an uninterrupted one would
     torch.manual_seed(_step_seed(settings.seed, progress.step, accelerator.process_index))
-    rate = settings.lr * rate_factor(progress.step, settings.total_steps, settings.schedule, settings.warmup)
+    share = rate_factor(progress.step, settings.total_steps, settings.schedule, settings.warmup, settings.milestones)
+    rate = settings.lr * share
     set_rate(optimizer, rate)
     module.train()
     task.before_step(progress.step, settings.total_steps)
@@ -208,7 +210,7 @@ def _stop_on_signal() -> Iterator[_Stop]:
 
 
 class _Bar:
-    """Progress with loss, recall and clips per second; quiet when the output is not a terminal."""
+    """Progress with loss, the first validation score and clips per second; quiet when this is no terminal."""
 
     def __init__(self, settings: LoopSettings, progress: Progress, visible: bool):
         from tqdm import tqdm
@@ -216,7 +218,7 @@ class _Bar:
         total = settings.total_steps
         self.tqdm = tqdm(total=total, initial=progress.step, unit="step", disable=None if visible else True)
         self.visible = visible
-        self.recall = ""
+        self.best_known = ""
         self.rates: list[float] = []
         self.last = time.monotonic()
 
@@ -225,11 +227,12 @@ class _Bar:
         self.rates = [*self.rates[-19:], clips / max(now - self.last, 1e-9)]
         self.last = now
         rate = sorted(self.rates)[len(self.rates) // 2]
-        self.tqdm.set_postfix_str(f"loss {report['loss']:.3f}, {rate:.0f} clips/s{self.recall}", refresh=False)
+        self.tqdm.set_postfix_str(f"loss {report['loss']:.3f}, {rate:.0f} clips/s{self.best_known}", refresh=False)
         self.tqdm.update()
 
     def evaluated(self, summary: dict, step: int) -> None:
-        self.recall = f", R@10 {summary['recall@10']:.0%}"
+        name, value = next(iter(summary.items()))
+        self.best_known = f", {name} {value:.0%}"
         if self.visible:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in summary.items())
             self.tqdm.write(f"step {step}: {shown}")

@@ -1,9 +1,9 @@
-"""The optimiser: Adam, AdamW or Muon; its rate is a function of the step alone, so resuming needs no schedule state."""
+"""The optimisers. Their rate is a function of the step alone, so resuming needs no schedule state."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -31,8 +31,9 @@ def create_optimizer(
         weight_decay: Decay of matrices and kernels.
         rates: Beginning of a parameter's name → the share of the rate it is trained at; the longest one that fits
             counts, parameters that none fits have 1. Those of share 0 are left out: they are frozen.
-        kind: ``adamw``; ``adam`` as most papers of this field use it: momenta 0.9 and 0.999, decay in the gradient; or
-            ``muon`` for the kernels of convolutions, except those that see the input, and AdamW for the rest.
+        kind: ``adamw``; ``adam`` as most retrieval papers use it: momenta 0.9 and 0.999, decay in the gradient;
+            ``sgd`` as the recognition papers: momentum 0.9, decay of all parameters; or ``muon`` for the kernels of
+            convolutions, except those that see the input, and AdamW for the rest.
         muon_rate: Muon's rate as a multiple of the others'.
 
     Raises:
@@ -51,7 +52,7 @@ def create_optimizer(
     parts = [
         {
             "params": parameters,
-            "weight_decay": weight_decay if decayed else 0.0,
+            "weight_decay": weight_decay if decayed or kind == "sgd" else 0.0,
             "share": share * (muon_rate if orthogonal else 1.0),
             "orthogonal": orthogonal,
         }
@@ -59,6 +60,8 @@ def create_optimizer(
     ]
     if kind == "adam":
         return torch.optim.Adam(parts, lr=lr)
+    if kind == "sgd":
+        return torch.optim.SGD(parts, lr=lr, momentum=0.9)
     return (Muon if kind == "muon" else torch.optim.AdamW)(parts, lr=lr, betas=(0.9, 0.98), fused=True)
 
 
@@ -81,17 +84,24 @@ def check_rates(module: nn.Module, rates: Mapping[str, float]) -> None:
             raise RecipeError(f"training.rates: no parameter begins with '{prefix}'.{did_you_mean(prefix, modules)}")
 
 
-def rate_factor(step: int, total: int, schedule: str, warmup: float) -> float:
+def rate_factor(step: int, total: int, schedule: str, warmup: float, milestones: Sequence[float] = ()) -> float:
     """Return the share of the peak rate at ``step`` of ``total``.
 
-    ``one_cycle`` rises along a cosine from 4 % over the first ``warmup`` of all steps and falls along a cosine to 0;
-    ``constant`` rises linearly over the warm-up and stays.
+    ``one_cycle`` rises along a cosine from 4 % over the first ``warmup`` of all steps and falls along a cosine to 0.
+    The others rise linearly: ``constant`` stays then, ``cosine`` falls along a cosine to 0, ``multi_step`` falls to a
+    tenth at each of ``milestones``, shares of all steps.
     """
-    rise = max(1, round(warmup * total))
+    rise = round(warmup * total)
+    if schedule == "one_cycle":
+        rise = max(1, rise)
+        if step < rise:
+            return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / rise))
+    elif step < rise:
+        return (step + 1) / rise
     if schedule == "constant":
-        return min(1.0, (step + 1) / rise) if warmup else 1.0
-    if step < rise:
-        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / rise))
+        return 1.0
+    if schedule == "multi_step":
+        return 0.1 ** sum(step >= share * total for share in milestones)
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
+
+from torch import nn
 
 from mmretrieval.backbones.weights import check_fit, load_weights
 from mmretrieval.errors import RecipeError, did_you_mean
@@ -33,22 +36,29 @@ def start_from(model: RetrievalModel, earlier: RetrievalModel, folder: str | Pat
     model.load_state_dict(state)
 
 
-def load_parts(model: RetrievalModel, weights: Mapping[str, str | Path]) -> None:
+class PartWeights(Protocol):
+    """A file of weights, and how those of images become those of video; see ``load_weights``."""
+
+    file: str | Path
+    inflate: str | None
+
+
+def load_parts(model: nn.Module, weights: Mapping[str, PartWeights]) -> None:
     """Fill parts of a model with weights from elsewhere.
 
     Args:
         model: The model.
-        weights: Name of a part, e.g. ``branches.video.encoder.backbone.spatial`` → file; see ``load_weights``.
+        weights: By the name of the part, e.g. ``branches.video.encoder.backbone.spatial``.
 
     Raises:
         RecipeError: The model has no such part.
         ModelError: The file is missing, or does not fit the part.
     """
     parts = {name: part for name, part in model.named_modules() if name}
-    for name, file in weights.items():
+    for name, given in weights.items():
         if name not in parts:
             raise RecipeError(f"weights: the model has no part '{name}'.{did_you_mean(name, parts)}")
-        load_weights(parts[name], file)
+        load_weights(parts[name], given.file, given.inflate)
 
 
 def _of_the_codebook(name: str) -> bool:

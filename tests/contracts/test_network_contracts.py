@@ -56,7 +56,7 @@ def settle(net):
     """Give normalisations statistics and weights that a fresh network does not have, or padding could hide in them."""
     random = torch.Generator().manual_seed(1)
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
             module.running_mean.copy_(torch.randn(module.num_features, generator=random) * 0.1)
             module.running_var.copy_(torch.rand(module.num_features, generator=random) + 0.5)
             torch.nn.init.normal_(module.bias, std=0.1)
@@ -105,7 +105,8 @@ def test_shapes_mask_and_grid_agree_and_nothing_is_nan(network):
     assert features.values.shape == (*features.mask.shape, net.feature_dim)
     assert features.mask.shape[1] == torch.Size(features.grid).numel()
     assert features.mask.dtype == torch.bool
-    assert features.mask[0].all() and not features.mask[1].all()
+    assert features.mask[0].all()
+    assert features.grid[0] == 1 or not features.mask[1].all()  # some networks leave one step of four frames
     assert features.values.isfinite().all()
 
 

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from backbone_checks import slow_temporal_pool
 from torch import nn
 from torch.nn import functional as F
 
-from mmretrieval.layers.temporal import TemporalAggregation, TemporalPool, TemporalShift
+from mmretrieval.errors import ModelError
+from mmretrieval.layers.temporal import Mixing, TemporalAggregation, TemporalPool, TemporalShift
 
 B, T, C, H, W = 2, 5, 16, 3, 4
 
@@ -161,14 +163,9 @@ def test_dense_aggregation_of_three_frames_has_the_published_names():
 @pytest.mark.parametrize("method", ["max", "avg"])
 @pytest.mark.parametrize("length", [1, 2, 5, 10])
 def test_temporal_pooling_equals_a_loop(method, length):
-    values = frames().relu().requires_grad_()
+    values = frames().relu()
     pooled = TemporalPool(method)(values, length)
-    clip = values.unflatten(0, (-1, length))
-    expected = []
-    for t in range(0, length, 2):
-        window = [clip[:, s] if 0 <= s < length else torch.zeros_like(clip[:, 0]) for s in (t - 1, t, t + 1)]
-        expected.append(torch.stack(window).amax(0) if method == "max" else sum(window) / 3)
-    assert torch.allclose(pooled, torch.stack(expected, 1).flatten(0, 1), atol=1e-6)
+    assert torch.allclose(pooled, slow_temporal_pool(values, length, method), atol=1e-6)
     assert pooled.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -180,3 +177,35 @@ def test_an_average_counts_the_zeros_beyond_the_ends():
 def test_unknown_temporal_pooling():
     with pytest.raises(ValueError, match="^temporal pooling 'min' is unknown: use 'max' or 'avg'$"):
         TemporalPool("min")
+
+
+@pytest.mark.parametrize("method", ["max", "avg"])
+@pytest.mark.parametrize("length", [1, 2, 5, 10])
+def test_causal_temporal_pooling_looks_back_alone(method, length):
+    values = frames().relu()
+    pooled = TemporalPool(method, causal=True)(values, length)
+    assert torch.allclose(pooled, slow_temporal_pool(values, length, method, causal=True), atol=1e-6)
+    assert pooled.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_mixing_builds_the_module_of_its_kind_with_its_options():
+    assert Mixing().module(8) is None
+    assert not Mixing("tsm").module(8).unidirectional
+    assert Mixing("tsm", causal=True).module(8).unidirectional
+    tam = Mixing("tam", True, 4, "max", False).module(8)
+    assert (tam.causal, tam.frames, tam.method) == (True, 4, "max")
+    assert tam.taps[0].fc1.weight.shape == (8, 8, 1, 1)
+
+
+def test_mixing_pools_only_as_far_ahead_as_it_may():
+    assert Mixing("tsm").pool(None) is None
+    pools = [Mixing("tsm", causal).pool("avg") for causal in (False, True)]
+    assert [(pool.method, pool.causal) for pool in pools] == [("avg", False), ("avg", True)]
+
+
+def test_unknown_temporal_modules():
+    with pytest.raises(ModelError) as error:
+        Mixing("TSN")
+    assert str(error.value) == "temporal module 'TSN' is unknown: use 'tsn' (none), 'tsm' or 'tam'"
+    with pytest.raises(ModelError, match="^temporal aggregation of 0 frames: at least 1 is needed$"):
+        Mixing("tam", blending_frames=0).module(4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmretrieval.layers.volume import PlaneConv3d, as_volume, volume_features, zero_frames
+from mmretrieval.layers.volume import PlaneConv3d, PlanePool, as_volume, initialize, volume_features, zero_frames
 
 
 def clips(batch=2, length=5, channels=8, size=6):
@@ -48,6 +48,49 @@ def test_volumes_stay_in_channels_last_memory():
     for kernel, padding in (((1, 3, 3), (0, 1, 1)), ((3, 1, 1), (1, 0, 0))):
         volume = PlaneConv3d(8, 8, kernel, padding=padding)(volume)
         assert volume.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_odd_frames_left_by_a_stride_are_laid_out_channels_last(monkeypatch):
+    seen, conv2d = [], F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda images, *rest: seen.append(images) or conv2d(images, *rest))
+    PlaneConv3d(8, 4, 1, 2)(as_volume(clips(), None))
+    assert seen[0].shape == (6, 8, 6, 6) and seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+POOLS = [
+    ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+    ((3, 3, 3), (1, 1, 1), (1, 1, 1)),
+    ((3, 3, 3), (2, 2, 2), (1, 1, 1)),
+    ((2, 2, 2), (1, 2, 2), (0, 0, 0)),
+    ((2, 2, 2), (2, 2, 2), (0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), POOLS)
+def test_pooling_of_planes_is_the_3d_pooling(kernel, stride, padding):
+    volume = as_volume(clips(), None)
+    assert torch.equal(PlanePool("max", kernel, stride, padding)(volume), F.max_pool3d(volume, kernel, stride, padding))
+    average = PlanePool("avg", kernel, stride, padding)(volume)
+    assert torch.allclose(average, F.avg_pool3d(volume, kernel, stride, padding), atol=1e-6)
+    assert average.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_clips_shorter_than_the_window_are_averaged(length):
+    volume = as_volume(clips(length=length), None)
+    average = PlanePool("avg", (3, 3, 3), (2, 2, 2), (1, 1, 1))(volume)
+    longer = F.pad(volume, (0, 0, 0, 0, 0, 3))  # zeros, as the padding is
+    expected = F.avg_pool3d(longer, 3, 2, 1)[:, :, :1]
+    assert torch.allclose(average, expected, atol=1e-6)
+
+
+def test_weights_begin_kaiming_normal_over_outputs_and_lie_channels_last():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(PlaneConv3d(16, 64, (3, 5, 5)), torch.nn.BatchNorm3d(64))
+    initialize(network)
+    weight = network[0].weight
+    assert weight.std().item() == pytest.approx((2 / (64 * 75)) ** 0.5, rel=0.02)
+    assert weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_padding_is_zero_on_the_way_in_and_out():

@@ -39,6 +39,21 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_nothing():
     assert factors[:21] == sorted(factors[:21]) and factors[20:] == sorted(factors[20:], reverse=True)
 
 
+def test_cosine_and_multi_step():
+    assert [rate_factor(step, 8, "cosine", 0.25) for step in (0, 1, 2)] == [0.5, 1.0, 1.0]
+    assert rate_factor(5, 8, "cosine", 0.25) == pytest.approx(0.5)
+    assert rate_factor(8, 8, "cosine", 0.0) == pytest.approx(0.0)
+    factors = [rate_factor(step, 10, "multi_step", 0.0, [0.5, 0.8]) for step in range(10)]
+    assert factors == pytest.approx([1.0] * 5 + [0.1] * 3 + [0.01] * 2)
+    assert rate_factor(0, 10, "multi_step", 0.2, [0.5]) == 0.5
+
+
+def test_sgd_has_momentum_and_decays_everything():
+    optimizer = create_optimizer(nn.Linear(3, 2), 0.1, 0.01, kind="sgd")
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert all(group["momentum"] == 0.9 and group["weight_decay"] == 0.01 for group in optimizer.param_groups)
+
+
 def test_a_constant_rate_is_warmed_up():
     assert [rate_factor(step, 10, "constant", 0.2) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
     assert rate_factor(0, 10, "constant", 0.0) == 1.0

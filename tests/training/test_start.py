@@ -3,6 +3,7 @@ import tiny
 import torch
 
 from mmretrieval.errors import ModelError, RecipeError
+from mmretrieval.recipe import WeightsSection
 from mmretrieval.training.start import load_parts, start_from
 
 BACKBONE = "branches.video.encoder.backbone"
@@ -45,14 +46,23 @@ def test_weights_for_a_part(tmp_path):
     part = tiny.model(seed=1).get_submodule(BACKBONE).state_dict()
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in part.items()}}, tmp_path / "part.pth")
     model = tiny.model(seed=2)
-    load_parts(model, {BACKBONE: tmp_path / "part.pth"})
+    load_parts(model, {BACKBONE: WeightsSection(file=str(tmp_path / "part.pth"))})
     for name, tensor in model.get_submodule(BACKBONE).state_dict().items():
         assert torch.equal(tensor, part[name])
 
 
+def test_weights_of_images_for_a_part(tmp_path):
+    part = tiny.model(seed=1).get_submodule(BACKBONE).state_dict()
+    torch.save(part, tmp_path / "part.pth")
+    model = tiny.model(seed=2, video={**tiny.CONFIG["video"], "backbone": {"name": "i3d_resnet_test"}})
+    load_parts(model, {BACKBONE: WeightsSection(file=str(tmp_path / "part.pth"), inflate="repeat")})
+    for name, tensor in model.get_submodule(BACKBONE).state_dict().items():
+        assert torch.equal(tensor[:, :, 1] if tensor.dim() == 5 else tensor, part[name])
+
+
 def test_weights_for_a_part_that_is_not_there(tmp_path):
     with pytest.raises(RecipeError) as error:
-        load_parts(tiny.model(), {"branches.video.backbone": tmp_path / "part.pth"})
+        load_parts(tiny.model(), {"branches.video.backbone": WeightsSection(file=str(tmp_path / "part.pth"))})
     expected = (
         "weights: the model has no part 'branches.video.backbone'. Did you mean 'branches.video.encoder.backbone'?"
     )

@@ -1,0 +1,44 @@
+"""``mmretrieval recognize``: what does this video show?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def recognize(
+    model: Annotated[Path, typer.Argument(help="The folder of a saved recognition model.")],
+    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Classes to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answers for scripts.")] = False,
+) -> None:
+    """Say which classes video files show, the most probable first.
+
+    A file that cannot be read costs one line; exit code 1 says that there was one.
+
+    Example:
+      mmretrieval recognize runs/actions/model holiday.mp4 -k 3
+    """
+    from mmretrieval.errors import MediaError
+    from mmretrieval.recognizer import Recognizer
+
+    recognizer = Recognizer.from_pretrained(model)
+    answers, failed = {}, False
+    for video in videos:
+        try:
+            [guesses] = recognizer.recognize([video], k)
+        except MediaError as error:
+            typer.echo(f"mmretrieval: {error}", err=True)
+            failed = True
+            continue
+        answers[str(video)] = [guess._asdict() for guess in guesses]
+        if not as_json:
+            typer.echo(video)
+            for guess in guesses:
+                typer.echo(f"  {guess.probability:6.1%}  {guess.label}")
+    if as_json:
+        typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
+    raise typer.Exit(1 if failed else 0)
