@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmretrieval.errors import UnknownNameError
+from mmretrieval.errors import MMRetrievalError
 
 
 def models(
@@ -20,7 +20,7 @@ def models(
         bool, typer.Option("--time", help="Also peak memory, latency and throughput of the named ones, in fp32.")
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Clips at once for the throughput.")] = 8,
-    weights: Annotated[bool, typer.Option("--weights", help="List released weights that fit them instead.")] = False,
+    weights: Annotated[bool, typer.Option("--weights", help="List the released weights of these instead.")] = False,
 ) -> None:
     """List the video backbones: parameters and multiply-adds of one clip at each one's own clip size."""
     from mmretrieval.evaluation.cost import zoo_table
@@ -29,7 +29,7 @@ def models(
         _list_weights(names or [], as_json)
         return
     if timed and not names:
-        raise UnknownNameError(
+        raise MMRetrievalError(
             "--time takes minutes for all of them: name those to time, e.g. 'mmretrieval models resnet18 --time'"
         )
     rows = zoo_table(names or [], rule)
@@ -38,11 +38,12 @@ def models(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    heading = f"{'name':24} {'family':12} {'parameters':>12} {'MACs':>16} {'clip':>10}"
+    width = max(24, *(len(row["name"]) for row in rows))
+    heading = f"{'name':{width}} {'family':12} {'parameters':>12} {rule + ' MACs':>16} {'clip':>10}"
     typer.echo(heading + (f" {'peak':>9} {'latency':>9} {'clips/s':>8}" if timed else "") + "  published as")
     for row in rows:
         clip = f"{row['frames']}×{row['size']}²"
-        line = f"{row['name']:24} {row['family']:12} {row['params']:12,} {row['macs']:16,} {clip:>10}"
+        line = f"{row['name']:{width}} {row['family']:12} {row['params']:12,} {row['macs']:16,} {clip:>10}"
         if timed:
             line += f" {row['peak_bytes'] / 2**20:5.0f} MiB {row['latency'] * 1000:6.1f} ms {row['throughput']:8.2f}"
         typer.echo(f"{line}  {row['published'] or ''}".rstrip())

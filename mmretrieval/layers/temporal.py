@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +46,32 @@ def _move(source: Tensor, target: Tensor, channels: slice, offset: int) -> None:
         target[:, 0, ..., channels] = 0
 
 
-class TemporalShift(nn.Module):
+class TemporalLayer(nn.Module, ABC):
+    """What mixes the frames of a clip: all of them at once or, unless it looks ahead, one after the other.
+
+    Called with frames (B·T, C, H, W) and the ``length`` T of their clips it sees whole clips. ``step`` by ``step`` it
+    gives the same for each frame as it comes, from what it remembers of those before.
+    """
+
+    @property
+    @abstractmethod
+    def looks_ahead(self) -> bool:
+        """Whether a frame sees frames after it, so that there is no ``step``."""
+
+    @abstractmethod
+    def step(self, frame: Tensor, state: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """Return what comes of the next frame of B videos, and what to remember for the one after it.
+
+        Args:
+            frame: (B, C, H, W).
+            state: What the step before returned, (B, …, H, W), which is left as it is; None before the first frame.
+
+        Returns:
+            (B, C, H, W), or None where this frame gives nothing; and the new state, of a size that does not grow.
+        """
+
+
+class TemporalShift(TemporalLayer):
     """Shift some channels of (B·T, C, H, W) by one frame, without parameters (TSM, Lin et al., ICCV 2019).
 
     The first C/8 channels take their values from the next frame, the next C/8 from the previous one, zeros at the ends
@@ -68,11 +94,22 @@ class TemporalShift(nn.Module):
         shifted = _Shift.apply(clip, 0 if self.unidirectional else fold, fold)
         return shifted.flatten(0, 1).permute(0, 3, 1, 2)
 
+    @property
+    def looks_ahead(self) -> bool:
+        return not self.unidirectional
+
+    def step(self, frame: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As ``TemporalLayer.step``; the state (B, C / share, H, W) is the channels that the next frame will get."""
+        fold = frame.shape[1] // self.share
+        # a copy: a view would keep all channels of the frame
+        moving = frame[:, :fold].clone(memory_format=torch.channels_last)
+        return torch.cat([torch.zeros_like(moving) if state is None else state, frame[:, fold:]], dim=1), moving
+
     def extra_repr(self) -> str:
         return f"share={self.share}, unidirectional={self.unidirectional}"
 
 
-class TemporalAggregation(nn.Module):
+class TemporalAggregation(TemporalLayer):
     """Blend each frame with its neighbours, one weight per channel and neighbour, then ReLU.
 
     y_t = ReLU(Σ_i w_i · x_{t + i − ⌊b/2⌋}), i from 0 to b − 1, zeros beyond the ends of the clip; with b = 3 these are
@@ -138,6 +175,20 @@ class TemporalAggregation(nn.Module):
                 blended[:, target] += weighted[:, source]
         return blended.relu().flatten(0, 1)
 
+    @property
+    def looks_ahead(self) -> bool:
+        return self.offsets[-1] > 0
+
+    def step(self, frame: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As ``TemporalLayer.step``; the state (B, n, C, H, W) is the last n = −offsets[0] frames, the latest last."""
+        past = _no_frames(frame, -self.offsets[0]) if state is None else state
+        taps = self.taps
+        blended = taps.pop(0)(frame)
+        for offset, scale in taps.items():
+            weighted = scale(past[:, offset])
+            blended = torch.maximum(blended, weighted) if self.method == "max" else blended + weighted
+        return blended.relu(), _followed(past, frame)[:, 1:]
+
     def extra_repr(self) -> str:
         return f"method={self.method!r}, frames={self.frames}, causal={self.causal}"
 
@@ -156,6 +207,18 @@ def _moved(clip: Tensor, offset: int) -> Tensor:
     return moved
 
 
+def _no_frames(like: Tensor, count: int) -> Tensor:
+    """Return the (B, n, C, H, W) frames before the first one (B, C, H, W): zeros. Each is in channels-last memory."""
+    batch, channels, height, width = like.shape
+    return like.new_zeros((batch, count, height, width, channels)).permute(0, 1, 4, 2, 3)
+
+
+def _followed(past: Tensor, frame: Tensor) -> Tensor:
+    """Return frames (B, n, C, H, W) and the next one (B, C, H, W) as (B, n + 1, C, H, W), each channels-last."""
+    rows = torch.cat([past.permute(0, 1, 3, 4, 2), frame.permute(0, 2, 3, 1).unsqueeze(1)], dim=1)
+    return rows.permute(0, 1, 4, 2, 3)
+
+
 class _Scale(nn.Module):
     """The weights of one neighbour, stored as the published 1x1 convolution: (C, 1, 1, 1), or dense (C, C, 1, 1)."""
 
@@ -169,7 +232,7 @@ class _Scale(nn.Module):
         return frames * self.fc1.weight.view(1, -1, 1, 1) if self.depthwise else self.fc1(frames)
 
 
-class TemporalPool(nn.Module):
+class TemporalPool(TemporalLayer):
     """Pool over time alone, windows of 3 at every other frame: T frames become ⌈T / 2⌉ (arXiv 2010.11757).
 
     Beyond the ends of the clip stand zeros, which an average counts, as published; maps are behind a ReLU, so the
@@ -201,6 +264,21 @@ class TemporalPool(nn.Module):
         else:
             pooled = pool(plane, (3, 1), (2, 1), (1, 0))
         return pooled.permute(0, 2, 3, 1).flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+    @property
+    def looks_ahead(self) -> bool:
+        return not self.causal
+
+    def step(self, frame: Tensor, state: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """As ``TemporalLayer.step``; the first frame gives something, the second nothing, and so on in turn.
+
+        The state (B, n, C, H, W) is the window of the next output so far: one frame after an output, else two.
+        """
+        window = _followed(_no_frames(frame, 2) if state is None else state, frame)
+        if window.shape[1] < 3:
+            return None, window
+        pooled = window.amax(dim=1) if self.method == "max" else window.mean(dim=1)
+        return pooled, window[:, 2:]
 
     def extra_repr(self) -> str:
         return f"method={self.method!r}, causal={self.causal}"

@@ -220,6 +220,17 @@ def test_a_file_without_classifier_returns_none(tmp_path):
     assert load_weights(module, tmp_path / "backbone.pth") == ([], {})
 
 
+def test_timms_residual_networks_are_torchvisions(tmp_path):
+    """From its hub: safetensors, the classifier under the same name."""
+    module = net("resnet_test")
+    state = random_state(module)
+    head = {"fc.weight": torch.rand(1000, 32), "fc.bias": torch.rand(1000)}
+    save_file(state | head, tmp_path / "model.safetensors")
+    loaded = load_weights(module, tmp_path / "model.safetensors")
+    check(module, state)
+    assert torch.equal(loaded.classifier["weight"], head["fc.weight"])
+
+
 def test_googlenet_loses_its_auxiliary_classifiers(tmp_path):
     layout = published_layout.inception(classes=1000, aux=True)
     parameters = sum(math.prod(shape) for name, shape in layout.items() if name.endswith(("weight", "bias")))

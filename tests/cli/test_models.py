@@ -30,7 +30,7 @@ def test_named_networks_for_people(run):
     code, out, _ = run("models", "TAM-b3-sum-resnet-18", "resnet_test")
     heading, *lines = out.splitlines()
     assert code == 0
-    assert heading.split() == ["name", "family", "parameters", "MACs", "clip", "published", "as"]
+    assert heading.split() == ["name", "family", "parameters", "conv-only", "MACs", "clip", "published", "as"]
     assert [line.split() for line in lines] == [
         ["TAM-b3-sum-resnet-18", "resnet", "11,180,928", "14,530,768,896", "8×224²", "TAM-b3-sum-resnet-18"],
         ["resnet_test", "resnet", "2,808", "154,624", "4×16²"],

@@ -57,7 +57,7 @@ def test_weights_of_images_for_a_part(tmp_path):
     model = tiny.model(seed=2, video={**tiny.CONFIG["video"], "backbone": {"name": "i3d_resnet_test"}})
     load_parts(model, {BACKBONE: WeightsSection(file=str(tmp_path / "part.pth"), inflate="repeat")})
     for name, tensor in model.get_submodule(BACKBONE).state_dict().items():
-        assert torch.equal(tensor[:, :, 1] if tensor.dim() == 5 else tensor, part[name])
+        assert torch.equal(tensor[:, :, -1] if tensor.dim() == 5 else tensor, part[name])
 
 
 def test_weights_for_a_part_that_is_not_there(tmp_path):
