@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import tiny
 import torch
 import yaml
 from clips import write_world
 from torch.nn import functional as F
 
+from mmretrieval.backbones.weights import load_weights
 from mmretrieval.data.manifest import Sample, read_manifest
 from mmretrieval.errors import ManifestError, ModelError, RecipeError
 from mmretrieval.model import RetrievalModel
@@ -194,3 +196,31 @@ def test_wrong_keys_are_told_by_the_recipe_of_the_task(recipe):
     with pytest.raises(RecipeError) as caught:
         recipe("task=dreaming")
     assert str(caught.value) == "override 'task=dreaming': task: got 'dreaming'; allowed: retrieval, recognition"
+
+
+def test_its_backbone_goes_into_a_retrieval_model(tmp_path):
+    recognizer, retriever = model(seed=3), tiny.model(seed=4)
+    recognizer.save_pretrained(tmp_path / "recognizer")
+    backbone = retriever.branches["video"].encoder.backbone
+    loaded = load_weights(backbone, tmp_path / "recognizer")
+    assert loaded.stayed == [] and torch.equal(loaded.classifier["weight"], recognizer.fc.weight)
+    for (name, expected), got in zip(
+        recognizer.encoder.backbone.named_parameters(), backbone.parameters(), strict=True
+    ):
+        assert torch.equal(got, expected), name
+
+    retriever.save_pretrained(tmp_path / "retriever")
+    other = model(seed=5)
+    assert load_weights(other.encoder.backbone, tmp_path / "retriever").classifier == {}
+    assert torch.equal(other.encoder.backbone.conv1.weight, recognizer.encoder.backbone.conv1.weight)
+
+
+def test_models_that_have_no_backbone_to_give(tmp_path):
+    tiny.model(video=None).save_pretrained(tmp_path / "mute")
+    (tmp_path / "empty").mkdir()
+    for name, message in (
+        ("mute", "is a model without a video backbone"),
+        ("empty", "is not a saved model: it has no"),
+    ):
+        with pytest.raises(ModelError, match=f"^'{tmp_path}/{name}' {message}"):
+            load_weights(model().encoder.backbone, tmp_path / name)

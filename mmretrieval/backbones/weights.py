@@ -27,6 +27,10 @@ _AUXILIARY = ("aux1.", "aux2.")
 """Classifiers half-way through GoogLeNet, for its training alone."""
 
 
+_IN_SAVED_MODELS = ("encoder.backbone.", "branches.video.encoder.backbone.")
+"""Where the backbone stands in a saved recognition model and in a saved retrieval model."""
+
+
 class Loaded(NamedTuple):
     """What came of loading a file.
 
@@ -46,7 +50,8 @@ def load_weights(module: nn.Module, file: str | Path, inflate: str | None = None
 
     Args:
         module: The network.
-        file: ``.safetensors``, or a file of ``torch.save``, which is read as tensors only, never unpickled.
+        file: ``.safetensors``; a file of ``torch.save``, which is read as tensors only, never unpickled; or the folder
+            of a saved model, whose video backbone is taken.
         inflate: How weights of images become weights of video, "repeat" or "mean": see ``inflate.inflate``. None takes
             weights of this very kind of network only.
 
@@ -77,7 +82,7 @@ def read_weights(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]
     """Return the tensors of a file under the zoo's names, and apart from them its classifier.
 
     Args:
-        file: ``.safetensors``, or a file of ``torch.save``.
+        file: ``.safetensors``, a file of ``torch.save``, or the folder of a saved model.
 
     Returns:
         Tensors of the backbone by name, and those of the classifier, ``weight`` and ``bias``, if there is one.
@@ -90,6 +95,20 @@ def read_weights(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]
     heads = {name: tensor for name, tensor in state.items() if name.startswith(_CLASSIFIERS)}
     state = {name: tensor for name, tensor in state.items() if not name.startswith(_CLASSIFIERS + _AUXILIARY)}
     return state, {name.split(".", 1)[1]: tensor for name, tensor in heads.items()}
+
+
+def _of_saved_model(folder: Path) -> dict[str, Tensor]:
+    """Return the backbone of a saved model, and the classifier of one for recognition."""
+    from safetensors.torch import load_file
+
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise ModelError(f"'{folder}' is not a saved model: it has no {file.name}")
+    tensors = load_file(str(file))
+    prefix = next((p for p in _IN_SAVED_MODELS if any(name.startswith(p) for name in tensors)), None)
+    if prefix is None:
+        raise ModelError(f"'{folder}' is a model without a video backbone")
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith((prefix, *_CLASSIFIERS))}
 
 
 def _kinds(got: State, wanted: State) -> str:
@@ -121,8 +140,12 @@ def _plain(name: str) -> str:
 def _read(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name, out of the wrapping of a training script if there is one."""
     check_release(file)
+    if file.is_dir():
+        return _of_saved_model(file)
     if not file.is_file():
-        raise ModelError(f"no weights at '{file}': give a .safetensors file or one that torch.save wrote")
+        raise ModelError(
+            f"no weights at '{file}': give a .safetensors file, one that torch.save wrote, or a saved model"
+        )
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -78,7 +78,7 @@ def message_of(module, file, **options):
 
 
 def test_no_such_file(tmp_path):
-    expected = "no weights at 'FILE': give a .safetensors file or one that torch.save wrote"
+    expected = "no weights at 'FILE': give a .safetensors file, one that torch.save wrote, or a saved model"
     assert message_of(net(), tmp_path / "nothing.pth") == expected
 
 
