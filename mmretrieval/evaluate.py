@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmretrieval.data.dataset import ClipDataset, create_loader
+from mmretrieval.data.dataset import ClipDataset, ViewDataset, create_loader
 from mmretrieval.data.manifest import Sample, read_manifest
 from mmretrieval.errors import ManifestError, ModelError, StorageError, UnknownNameError, did_you_mean
 from mmretrieval.evaluation.cross import Cell
 from mmretrieval.evaluation.protocol import DEFAULT_RULES, Rules, Subsets, measure, sameness_warnings, stored_subsets
 from mmretrieval.evaluation.trec import DEPTH, write_trec
 from mmretrieval.files import atomic_write, sha256_file
+from mmretrieval.media.views import Views
 from mmretrieval.model import RetrievalModel
-from mmretrieval.recognizer import Recognizer
+from mmretrieval.recognizer import ONE_VIEW, Recognizer, check_views
 from mmretrieval.run import consecutive, with_modalities
 from mmretrieval.training.recognition import evaluate_recognizer
 from mmretrieval.training.retrieval import Embedded, evaluate_model
@@ -119,7 +120,9 @@ def evaluate_on(
     return {**evaluate_model(model, loader, samples, measured), "warnings": warnings}
 
 
-def evaluate_recognition(model_folder: Path, manifest: Path, on_bad: str = "skip", workers: int = 2) -> dict:
+def evaluate_recognition(
+    model_folder: Path, manifest: Path, on_bad: str = "skip", workers: int = 2, views: Views = ONE_VIEW
+) -> dict:
     """Evaluate a saved recognition model on the labelled clips of a manifest.
 
     Args:
@@ -127,21 +130,24 @@ def evaluate_recognition(model_folder: Path, manifest: Path, on_bad: str = "skip
         manifest: Clips with labels; those without a video or a label are left out.
         on_bad: ``"skip"`` sets unreadable clips aside, ``"raise"`` stops.
         workers: Loader processes.
+        views: How often each video is looked at; logits are averaged over views.
 
     Returns:
         ``recognition``, ``summary``, ``score`` and ``failures``; see ``evaluate_recognizer``.
 
     Raises:
-        ModelError: No such model, or not one for recognition.
+        ModelError: No such model, not one for recognition, or views that it has no use for.
         ManifestError: No such manifest, or no clip of it can be used.
     """
     model = Recognizer.from_pretrained(model_folder)
+    check_views(views, model.labels)
     samples = with_modalities(read_manifest(manifest, on_bad=on_bad).samples, ["video"], manifest)
     labelled = [sample for sample in samples if sample.labels]
     if not labelled:
         raise ManifestError(f"{manifest}: none of its {len(samples)} clips has labels to compare with")
-    dataset = ClipDataset(labelled, model.processor, ["video"], train=False, on_bad=on_bad)
-    return evaluate_recognizer(model, create_loader(dataset, consecutive(len(labelled), 64), workers), labelled)
+    dataset = ViewDataset(labelled, model.processor, views, on_bad=on_bad)
+    batches = consecutive(len(labelled), max(1, 64 // views.count))
+    return evaluate_recognizer(model, create_loader(dataset, batches, workers), labelled, views=views)
 
 
 def evaluate_cross(

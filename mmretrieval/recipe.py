@@ -8,12 +8,16 @@ the command line as ``section.key=value``. Recipes that ship with the package ar
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmretrieval.errors import RecipeError, did_you_mean
+from mmretrieval.media.sampling import Sampling
+
+if TYPE_CHECKING:
+    from mmretrieval.media.transforms import Augmentation
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
@@ -70,6 +74,26 @@ class ClipSection(Section):
     size: Positive | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
     """Frames per second of a window in the middle of the clip (dense sampling); null spreads the frames over it."""
+    sampling: Literal["uniform", "dense"] | None = None
+    """Choose frames as recognition papers do, see ``media.sampling.Sampling``; null as fps says."""
+    stride: Positive = 1
+    """Of dense sampling: distance between frames."""
+    per_group: Positive = 1
+    """Of uniform sampling: frames drawn from each segment in training."""
+    crop: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Side of the square that evaluation cuts out, as a share of the largest one's: 0.875 as most recognition papers.
+    null is all of it, or what a pretrained backbone expects."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> ClipSection:
+        if self.sampling is None:
+            if (self.stride, self.per_group) != (1, 1):
+                raise ValueError("stride and per_group belong to a sampling: add sampling: dense or sampling: uniform")
+        elif self.fps is not None:
+            raise ValueError("fps and sampling both say which frames are looked at: leave one of them out")
+        else:
+            Sampling(self.sampling, self.frames or 8, self.stride, self.per_group)
+        return self
 
 
 class VideoSection(PooledSection, ClipSection):
@@ -205,6 +229,13 @@ class AnyRecipe(Section):
     """Part of the model → file of weights it starts with, e.g. branches.video.encoder.backbone: tsm_resnet50.pth, or
     {file: resnet50-0676ba61.pth, inflate: repeat} where weights of images become weights of video."""
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training cuts the frames of clips."""
+        from mmretrieval.media.transforms import Augmentation
+
+        return Augmentation()
+
 
 class Recipe(AnyRecipe):
     """A training run of a retrieval model."""
@@ -220,6 +251,12 @@ class RecognitionData(DataSection):
     """The clips of a recognition model, with their classes as labels."""
 
     modalities: list[Literal["video"]] = ["video"]
+    augment: Literal["crop", "multi_scale", "jitter", "none"] = "crop"
+    """How training cuts frames: a square nearly as large as can be; as published; as its second version; as evaluation
+    does."""
+    flip: bool | Literal["always"] = False
+    """Mirror half of the training clips; refused where names of classes speak of left, right or a direction of turning,
+    unless it is always."""
     opposites: list[tuple[str, str]] = []
     """Pairs of classes that only the order of frames tells apart; how well each pair is told apart is reported."""
 
@@ -233,6 +270,12 @@ class RecognitionRecipe(AnyRecipe):
     data: RecognitionData
     model: RecognizerSection
     training: LearningSection = LearningSection()
+
+    @property
+    def augmentation(self) -> Augmentation:
+        from mmretrieval.media.transforms import Augmentation
+
+        return Augmentation(self.data.augment, bool(self.data.flip))
 
 
 RECIPES: dict[str, type[AnyRecipe]] = {"retrieval": Recipe, "recognition": RecognitionRecipe}
@@ -399,6 +442,8 @@ def _explain(error: dict, origins: Origins, recipe: type[AnyRecipe]) -> str:
         return f"{where}{section} has no key '{path[-1]}'.{hint}"
     if error["type"] == "missing":
         return f"{where}{name} is missing: {_describe(path)}"
+    if error["type"] == "value_error":
+        return f"{where}{name}: {error['ctx']['error']}"
     return f"{where}{name}: got {error['input']!r}; {_lower_first(error['msg'])}"
 
 

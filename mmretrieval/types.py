@@ -97,6 +97,10 @@ class ClipSpec:
         resize: How a frame becomes a square: ``crop`` cuts out its middle, ``squash`` brings all of it to a square.
         crop: Share of the largest square's side that is cut out in evaluation.
         resample: ``bilinear`` or ``bicubic``, both with antialiasing.
+        sampling: Which frames are looked at as recognition papers do it, ``uniform`` or ``dense``; see
+            ``media.sampling.Sampling``. None as ``fps`` says.
+        stride: Of dense sampling: distance between frames.
+        per_group: Of uniform sampling: frames drawn from each segment in training.
     """
 
     frames: int = 8
@@ -107,6 +111,9 @@ class ClipSpec:
     resize: str = "crop"
     crop: float = 1.0
     resample: str = "bilinear"
+    sampling: str | None = None
+    stride: int = 1
+    per_group: int = 1
 
 
 @dataclass(frozen=True)

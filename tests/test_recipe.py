@@ -37,6 +37,31 @@ def test_every_shipped_recipe_is_built(name):
     assert recipe.objective if recipe.task == "retrieval" else recipe.model.video.backbone.name in backbones
 
 
+def test_recognition_is_trained_as_published():
+    recipe = load_recipe("recognition/kinetics_tam50_8")
+    training = recipe.training
+    assert (training.optimizer, training.lr, training.weight_decay) == ("sgd", 0.01, 5e-4)
+    assert (training.schedule, training.epochs, training.batch_size) == ("cosine", 100, 72)
+    assert (training.warmup, training.clip_grad, recipe.model.dropout) == (0, 0, 0.5)
+    assert (recipe.data.augment, recipe.data.flip, recipe.model.video.crop) == ("multi_scale", True, 0.875)
+    assert not load_recipe("recognition/something_tam50_8").data.flip  # left and right are classes
+    assert load_recipe("recognition/something_i3d50_8").training.epochs == 75
+
+
+@pytest.mark.parametrize("name", [f"{data}_{net}" for data in ("something", "kinetics") for net in ("tam50", "i3d50")])
+def test_more_frames_begin_with_the_model_of_fewer(name):
+    chain = [load_recipe(f"recognition/{name}_{frames}") for frames in (8, 16, 32)]
+    assert [recipe.model.video.frames for recipe in chain] == [8, 16, 32]
+    assert [recipe.init_from for recipe in chain] == [None, *(f"{recipe.output}/model" for recipe in chain[:2])]
+    assert [list(recipe.weights) for recipe in chain] == [["encoder.backbone"], [], []]
+    assert [recipe.training.schedule for recipe in chain] == ["cosine", "multi_step", "multi_step"]
+    assert [recipe.training.batch_size for recipe in chain] == [72, 72, 36]
+    for recipe in chain[1:]:
+        falls = [round(share * recipe.training.epochs) for share in recipe.training.milestones]
+        assert falls == [15, 30]
+    assert len({(recipe.data.train, recipe.model.video.backbone.name, recipe.data.flip) for recipe in chain}) == 1
+
+
 def test_shipped_recipes_are_found_by_name_path_and_prefix():
     names = ("toyworld/base", "toyworld/base.yaml", "recipes/toyworld/base", "recipes/toyworld/base.yaml")
     assert len({find_recipe(name).resolve() for name in names}) == 1

@@ -1,6 +1,8 @@
 """Recognition from a recipe to an answer: the model, its training, its evaluation and its words."""
 
 import json
+import os
+import signal
 
 import pytest
 import tiny
@@ -14,8 +16,9 @@ from mmretrieval.data.manifest import Sample, read_manifest
 from mmretrieval.errors import ManifestError, ModelError, RecipeError
 from mmretrieval.model import RetrievalModel
 from mmretrieval.recipe import load_recipe
-from mmretrieval.recognizer import Recognizer, per_step
+from mmretrieval.recognizer import Recognizer, RecognizerStream, per_step
 from mmretrieval.run import train
+from mmretrieval.training import loop
 from mmretrieval.training.recognition import RecognitionTask, target
 from mmretrieval.types import Batch, Features, Padded
 
@@ -49,6 +52,24 @@ def test_logits_are_the_mean_over_time_of_a_classifier_per_step():
         places = features.values[row].view(4, -1, net.encoder.feature_dim)[:steps]
         expected = net.fc(places.mean(1)).mean(0)
         torch.testing.assert_close(net.logits(clips())[row], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", [None, "max"])
+def test_a_stream_says_of_all_frames_so_far_what_the_model_says_of_the_clip(pool):
+    causal = config()
+    causal["video"]["backbone"] |= {"causal": True, "temporal_pool": pool}
+    torch.manual_seed(0)
+    net, given = Recognizer.from_config(causal).eval(), clips((4, 4))
+    stream, brief = RecognizerStream(net), RecognizerStream(net, last=1)
+    for length in range(1, 5):
+        logits = stream.step(given.values[:, length - 1])
+        expected = net.logits(Padded(given.values[:, :length], given.mask[:, :length]))
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+        latest = brief.step(given.values[:, length - 1])
+    assert not torch.allclose(latest, logits)
+    stream.reset()
+    first = net.logits(Padded(given.values[:, :1], given.mask[:, :1]))
+    torch.testing.assert_close(stream.step(given.values[:, 0]), first, rtol=1e-4, atol=1e-5)
 
 
 def test_steps_are_averages_of_their_real_places():
@@ -155,11 +176,24 @@ def test_a_run_learns_what_it_is_shown(recipe, world, tmp_path, run):
     assert code == 0 and out.splitlines()[1].endswith(answers[str(videos[0])][0]["label"])
 
 
-def test_resumed_it_is_the_same_run(recipe):
-    brief = ("training.epochs=2", "training.evaluate_every=1", "training.optimizer=sgd", "training.schedule=multi_step")
-    whole = train(recipe(*brief, out="whole"))
-    train(recipe(*brief, out="again"))
-    assert train(recipe(*brief, out="again"), resume=True)["losses"] == whole["losses"]
+def test_resumed_in_the_middle_of_an_epoch_it_is_the_same_run(recipe, monkeypatch):
+    published = ["training.optimizer=sgd", "training.schedule=multi_step", "model.video.sampling=uniform"]
+    published += ["data.augment=multi_scale", "data.flip=true", "training.epochs=2", "training.evaluate_every=1"]
+    whole = train(recipe(*published, out="whole"))
+    take_step = loop._step
+
+    def interrupted(task, module, optimizer, loaded, settings, progress, accelerator):
+        if progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return take_step(task, module, optimizer, loaded, settings, progress, accelerator)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_step", interrupted)
+        with pytest.raises(loop.Interrupted):
+            train(recipe(*published, out="parts"))
+    parts = train(recipe(*published, out="parts"), resume=True)
+    assert len(whole["losses"]) == 6 and parts["losses"] == whole["losses"]
+    assert whole["recognition"]["views"]["sampling"].startswith("uniform, 1 clip of 4 frames: ")
 
 
 def test_other_classes_need_a_new_head(recipe, tmp_path, world):

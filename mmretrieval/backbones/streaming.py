@@ -15,10 +15,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from mmretrieval.backbones.inception import Inception
+from mmretrieval.backbones.resnet import ResNet
 from mmretrieval.errors import ModelError
 from mmretrieval.layers.temporal import TemporalLayer
-from mmretrieval.layers.volume import PlanePool
 from mmretrieval.types import Features, Padded
+
+MIXED_BY_LAYERS = (ResNet, Inception)
+"""Families whose frames meet in temporal layers and nowhere else."""
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -35,11 +39,11 @@ class Stream:
     the same weights, each with its own state, always in evaluation mode.
 
     Args:
-        network: A backbone whose temporal layers do not look ahead (TSM and TAM built with ``causal=True``, or frames
-            apart), or a ``VideoEncoder`` on one, which takes frames as they are decoded.
+        network: A 2-D backbone whose temporal layers do not look ahead (TSM and TAM built with ``causal=True``, or
+            frames apart), also a deployed one; or a ``VideoEncoder`` on one, which takes frames as they are decoded.
 
     Raises:
-        ModelError: The network looks ahead or convolves over time.
+        ModelError: The network looks ahead or needs whole clips.
     """
 
     def __init__(self, network: nn.Module):
@@ -121,18 +125,21 @@ def check_causal(network: nn.Module) -> None:
     """Refuse a network that cannot run frame by frame.
 
     Raises:
-        ModelError: It looks ahead or convolves over time.
+        ModelError: It looks ahead or needs whole clips.
     """
-    for name, part in network.named_modules():
-        if isinstance(part, nn.Conv3d | PlanePool):
-            reason = f"it is three-dimensional ('{name}' sees frames as a volume)"
-        elif isinstance(part, TemporalLayer) and part.looks_ahead:
-            reason = f"'{name}' looks at frames to come"
-        else:
-            continue
-        raise ModelError(
-            f"this network cannot run frame by frame: {reason}; train a TSM or TAM network built with causal=True"
-        )
+    core = network
+    while inner := getattr(core, "backbone", None) or getattr(core, "network", None):
+        core = inner  # out of an encoder, and of what deployment puts around a network
+    ahead = [name for name, part in network.named_modules() if isinstance(part, TemporalLayer) and part.looks_ahead]
+    if not isinstance(core, MIXED_BY_LAYERS):
+        reason = f"{type(core).__name__} needs whole clips"
+    elif ahead:
+        reason = f"'{ahead[0]}' looks at frames to come"
+    else:
+        return
+    raise ModelError(
+        f"this network cannot run frame by frame: {reason}; train a TSM or TAM network built with causal=True"
+    )
 
 
 def _check_same(name: str, state: Tensor, frame: Tensor) -> None:

@@ -81,6 +81,8 @@ def evaluate(
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Also write TREC run and qrels files there.")] = None,
     depth: Annotated[int, typer.Option(min=1, help="Items listed per query in those.")] = 1000,
+    clips: Annotated[int, typer.Option(min=1, help="Recognition: excerpts of each video; logits are averaged.")] = 1,
+    crops: Annotated[int, typer.Option(help="Recognition: squares cut out of each of them: 1, 3, 5 or 10.")] = 1,
     on_bad: Annotated[str, typer.Option(help="Unreadable clips: skip (and count) or raise.")] = "skip",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 2,
 ) -> None:
@@ -96,11 +98,18 @@ def evaluate(
       mmretrieval evaluate runs/demo/model toyworld/test.jsonl --json
 
       mmretrieval evaluate runs/smit/model smit/test.jsonl --relevance pair --run-dir runs/smit/trec
+
+      mmretrieval evaluate runs/kinetics/model kinetics/val.jsonl --clips 10 --crops 3
     """
+    from mmretrieval.errors import ModelError
+    from mmretrieval.media.views import Views
     from mmretrieval.saved import read_config
 
+    views = Views(clips, crops)
     if read_config(model)[0] == "recognition":
-        return _evaluate_recognition(model, manifest, as_json, on_bad, workers)
+        return _evaluate_recognition(model, manifest, as_json, on_bad, workers, views)
+    if views.count > 1:
+        raise ModelError(f"--clips and --crops are for recognition, and {model} is a model for retrieval")
     from mmretrieval.evaluate import Export, evaluate_saved
     from mmretrieval.evaluation.protocol import Rules
     from mmretrieval.evaluation.retrieval import format_report
@@ -124,11 +133,11 @@ def evaluate(
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _evaluate_recognition(model: Path, manifest: Path, as_json: bool, on_bad: str, workers: int) -> None:
+def _evaluate_recognition(model: Path, manifest: Path, as_json: bool, on_bad: str, workers: int, views) -> None:
     from mmretrieval.evaluate import evaluate_recognition
     from mmretrieval.evaluation.recognition import format_recognition
 
-    report = evaluate_recognition(model, manifest, on_bad, workers)
+    report = evaluate_recognition(model, manifest, on_bad, workers, views)
     typer.echo(json.dumps(report["recognition"], indent=2) if as_json else format_recognition(report["recognition"]))
     for failure in report["failures"]:
         typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)

@@ -13,6 +13,8 @@ def recognize(
     model: Annotated[Path, typer.Argument(help="The folder of a saved recognition model.")],
     videos: Annotated[list[Path], typer.Argument(help="Video files.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Classes to show.")] = 5,
+    clips: Annotated[int, typer.Option(min=1, help="Excerpts of each video; logits are averaged.")] = 1,
+    crops: Annotated[int, typer.Option(help="Squares cut out of each of them: 1, 3, 5 or 10.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers for scripts.")] = False,
 ) -> None:
     """Say which classes video files show, the most probable first.
@@ -23,13 +25,15 @@ def recognize(
       mmretrieval recognize runs/actions/model holiday.mp4 -k 3
     """
     from mmretrieval.errors import MediaError
+    from mmretrieval.media.views import Views
     from mmretrieval.recognizer import Recognizer
 
+    views = Views(clips, crops)
     recognizer = Recognizer.from_pretrained(model)
     answers, failed = {}, False
     for video in videos:
         try:
-            [guesses] = recognizer.recognize([video], k)
+            [guesses] = recognizer.recognize([video], k, views)
         except MediaError as error:
             typer.echo(f"mmretrieval: {error}", err=True)
             failed = True

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
 from mmretrieval.environment import cores
-from mmretrieval.errors import MediaError, MMRetrievalError
+from mmretrieval.errors import MediaError, MMRetrievalError, ModelError
 from mmretrieval.files import atomic_write, storage_error
 from mmretrieval.media.audio import longest_shape
 from mmretrieval.media.files import check_span
@@ -99,8 +99,10 @@ class ClipCache:
 
         Raises:
             StorageError: The disk is full; what is decoded so far is kept.
+            ModelError: The model chooses among all frames of a clip, and few are held.
         """
         samples = list(samples)
+        check_servable(processor, modalities)
         workers = cores() if workers is None else workers
         tables = {}
         if "video" in modalities and processor.clip_spec is not None:
@@ -138,6 +140,20 @@ class ClipCache:
             else:
                 parts[name] = torch.from_numpy(processor.crop(values, rng).astype(np.float32))
         return parts
+
+
+def check_servable(processor: Processor, modalities: Sequence[str]) -> None:
+    """Refuse what cannot be read from a cache.
+
+    Raises:
+        ModelError: The model chooses among all frames of a clip.
+    """
+    spec = processor.clip_spec
+    if "video" in modalities and spec is not None and spec.sampling is not None:
+        raise ModelError(
+            f"data.cache holds a few evenly spaced frames of each clip, and model.video.sampling: {spec.sampling} "
+            "chooses among all of them: leave one of the two out"
+        )
 
 
 class _Frames:

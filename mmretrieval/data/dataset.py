@@ -15,6 +15,7 @@ from mmretrieval.data.features import FeatureStore, Row, stack_rows
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
 from mmretrieval.errors import MediaError, MMRetrievalError
+from mmretrieval.media.views import Views
 from mmretrieval.types import Batch
 
 
@@ -132,6 +133,32 @@ class ClipDataset(torch.utils.data.Dataset):
                 f"{getattr(sample, modality)}: no features were computed of it; start again and they will be"
             )
         return row
+
+
+class ViewDataset(ClipDataset):
+    """The videos of a manifest for evaluation, each in several views: batches have (B, V, T, C, H, W).
+
+    Args:
+        samples: The samples; each needs a video.
+        processor: The preprocessing of the model.
+        views: How often each is looked at.
+        backend: The video reader.
+        on_bad: As of ``ClipDataset``.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        processor: Processor,
+        views: Views,
+        backend: str = "decord",
+        on_bad: str = "skip",
+    ):
+        super().__init__(samples, processor, ["video"], backend=backend, on_bad=on_bad)
+        self.views = views
+
+    def _read(self, sample: Sample, rng: np.random.Generator | None) -> dict[str, Tensor | Row]:
+        return {"video": self.processor.views(sample.video, self.views, sample.start, sample.end, self.backend)}
 
 
 def create_loader(dataset: ClipDataset, batches: Iterable[Sequence[int]], workers: int = 0) -> DataLoader:

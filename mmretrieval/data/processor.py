@@ -15,10 +15,11 @@ from mmretrieval.data.manifest import Sample
 from mmretrieval.errors import ManifestError, MediaError, ModelError
 from mmretrieval.media.audio import front_end, heard_length, read_audio
 from mmretrieval.media.files import check_span
-from mmretrieval.media.sampling import dense_indices, span_indices, uniform_indices
+from mmretrieval.media.sampling import Sampling, dense_indices, span_indices, uniform_indices
 from mmretrieval.media.tokens import Tokenizer, tokenizer_from_json
-from mmretrieval.media.transforms import fit
+from mmretrieval.media.transforms import Augmentation, fit
 from mmretrieval.media.video import open_video
+from mmretrieval.media.views import Views, cut_views, shorter_side
 from mmretrieval.types import MODALITIES, Batch, ClipSpec, Padded, SpeechSpec, TextSpec
 
 _MUCH_LARGER = 4
@@ -53,6 +54,13 @@ class Processor:
         self.speech_spec = speech
         self.text_spec = text
         self.tokenizer = tokenizer
+        self.augmentation = Augmentation()
+
+    def augmented(self, augmentation: Augmentation) -> Processor:
+        """Return one that cuts training clips so. It is not part of what is saved: evaluation does not depend on it."""
+        other = Processor(self.clip_spec, self.speech_spec, self.text_spec, self.tokenizer)
+        other.augmentation = augmentation
+        return other
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -90,17 +98,75 @@ class Processor:
             chosen = span[self.choose_frames(len(span), reader.fps, rng)]
             return self.fit(reader.read(chosen, at_most=_MUCH_LARGER * spec.size), rng)
 
+    def views(
+        self,
+        path: str | Path,
+        views: Views,
+        start: float | None = None,
+        end: float | None = None,
+        backend: str = "pyav",
+    ) -> Tensor:
+        """Read several views of a video, or of a span of it, for evaluation; one view is what ``video`` reads.
+
+        Returns:
+            (V, T, C, H, W) uint8.
+
+        Raises:
+            MediaError: As ``video``.
+            ModelError: Several crops for a model that sees whole frames as squares.
+        """
+        spec = self._need(self.clip_spec, "video")
+        if views.crops > 1 and spec.resize == "squash":
+            raise ModelError(f"this model squashes whole frames, which leaves one crop; {views.crops} were asked for")
+        # many views are many frames in memory
+        at_most = (_MUCH_LARGER * spec.size) if views.count == 1 else 2 * shorter_side(spec.size, spec.crop)
+        with open_video(path, backend) as reader:
+            check_span(path, "video", start, end, reader.duration)
+            span = span_indices(reader.times, start, end)
+            chosen = span[self.choose_clips(len(span), reader.fps, views.clips)]
+            frames = reader.read(chosen.ravel(), at_most)
+        if views.crops == 1:
+            return self.fit(frames).unflatten(0, chosen.shape)
+        clips = frames.reshape(*chosen.shape, *frames.shape[1:])
+        return cut_views(clips, spec.size, views.crops, spec.crop, spec.resample)
+
     def fit(self, frames: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
         """Bring decoded frames (T, H, W, 3) to the squares (T, C, size, size) that the model sees."""
         spec = self._need(self.clip_spec, "video")
-        return fit(frames, spec.size, rng, share=spec.crop, squash=spec.resize == "squash", resample=spec.resample)
+        if rng is not None:
+            return self.augmentation(frames, spec, rng)
+        return fit(frames, spec.size, share=spec.crop, squash=spec.resize == "squash", resample=spec.resample)
 
     def choose_frames(self, total: int, fps: float, rng: np.random.Generator | None = None) -> np.ndarray:
         """Choose the (T,) frames of a clip of ``total`` frames at ``fps`` that the model looks at."""
         spec = self._need(self.clip_spec, "video")
+        if spec.sampling is not None:
+            sampling = self.sampling(fps)
+            return sampling.evaluate(total)[0] if rng is None else sampling.train(total, rng)
         if spec.fps is None:
             return uniform_indices(total, spec.frames, rng)
         return dense_indices(total, spec.frames, fps / spec.fps, rng)
+
+    def choose_clips(self, total: int, fps: float, clips: int) -> np.ndarray:
+        """Choose the (C, T) frames of ``clips`` excerpts to evaluate on.
+
+        Several are spread as published, whatever a single one is: see ``uniform_clips`` and ``dense_clips``.
+        """
+        return self.choose_frames(total, fps)[None] if clips == 1 else self.sampling(fps, clips).evaluate(total)
+
+    def sampling(self, fps: float, clips: int = 1) -> Sampling:
+        """Say which frames of videos at ``fps`` the model looks at, in ``clips`` excerpts."""
+        spec = self._need(self.clip_spec, "video")
+        if spec.sampling is not None:
+            return Sampling(spec.sampling, spec.frames, spec.stride, spec.per_group, clips)
+        if spec.fps is None:
+            return Sampling("uniform", spec.frames, clips=clips)
+        return Sampling("dense", spec.frames, fps / spec.fps, clips=clips)
+
+    def describe(self, views: Views, total: int = 300, fps: float = 30.0) -> str:
+        """Say in one line which of the ``total`` frames of a video at ``fps`` are looked at in evaluation."""
+        chosen = self.choose_clips(total, fps, views.clips)
+        return self.sampling(fps, views.clips).describe(total, chosen)
 
     def speech(
         self,
@@ -193,7 +259,12 @@ class Processor:
     def to_config(self) -> dict[str, Any]:
         """Return everything but the vocabulary, ready for JSON."""
         specs = {"clip": self.clip_spec, "speech": self.speech_spec, "text": self.text_spec}
-        return {name: dataclasses.asdict(spec) for name, spec in specs.items() if spec is not None}
+        config = {name: dataclasses.asdict(spec) for name, spec in specs.items() if spec is not None}
+        if self.clip_spec is not None and self.clip_spec.sampling is None:
+            # as before there was a choice: features are kept by this description of how clips are read
+            for key in ("sampling", "stride", "per_group"):
+                del config["clip"][key]
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], tokenizer_json: str | None = None) -> Processor:

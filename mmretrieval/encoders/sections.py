@@ -38,7 +38,9 @@ def is_pretrained(section: dict[str, Any] | None) -> bool:
 
 def clip_spec(section: dict[str, Any], encoder: Encoder) -> ClipSpec:
     """Return what a video encoder expects of a clip."""
-    return replace(encoder.spec, fps=section["fps"])
+    chosen = {key: section[key] for key in ("sampling", "stride", "per_group") if key in section}
+    crop = encoder.spec.crop if section.get("crop") is None else section["crop"]
+    return replace(encoder.spec, fps=section["fps"], crop=crop, **chosen)
 
 
 def speech_spec(section: dict[str, Any], encoder: Encoder) -> SpeechSpec:

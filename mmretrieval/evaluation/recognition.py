@@ -73,4 +73,9 @@ def format_recognition(report: dict[str, Any]) -> str:
         lines += [f"  {pair}: {share:.1%}" for pair, share in report["pairs"].items() if share is not None]
     if report["unknown"]:
         lines.append(f"{report['unknown']} clips have only labels that the model does not know; they count as wrong")
+    if views := report.get("views"):
+        count = views["clips"] * views["crops"]
+        several = f"{views['clips']} clips × {views['crops']} crops = {count} of each video, logits averaged"
+        lines.append(f"views: {'1 of each video' if count == 1 else several}")
+        lines.append(f"sampling, of a video of 300 frames at 30 per second: {views['sampling']}")
     return "\n".join(lines)

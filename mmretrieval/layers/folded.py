@@ -22,8 +22,8 @@ def fold_clips(clips: Padded) -> tuple[Tensor, Tensor | None]:
 
 def zero_frames(frames: Tensor, mask: Tensor | None) -> Tensor:
     """Return frames (B·T, C, H, W) with zeros at padding: what comes before a layer that mixes in time."""
-    # not masked_fill, which returns plain memory whatever it is given
-    return frames if mask is None else torch.where(expand(mask, frames), frames, 0.0)
+    # not masked_fill, which returns plain memory whatever it is given; nor a bare 0.0, which makes integers floats
+    return frames if mask is None else torch.where(expand(mask, frames), frames, frames.new_zeros(()))
 
 
 def pool_frames(

@@ -277,7 +277,8 @@ class TemporalPool(TemporalLayer):
         window = _followed(_no_frames(frame, 2) if state is None else state, frame)
         if window.shape[1] < 3:
             return None, window
-        pooled = window.amax(dim=1) if self.method == "max" else window.mean(dim=1)
+        one, two, three = window.unbind(1)
+        pooled = torch.maximum(torch.maximum(one, two), three) if self.method == "max" else (one + two + three) / 3
         return pooled, window[:, 2:]
 
     def extra_repr(self) -> str:

@@ -145,7 +145,7 @@ class Sampling:
 
     kind: str = "uniform"
     frames: int = 8
-    stride: int = 1
+    stride: float = 1
     per_group: int = 1
     clips: int = 1
 
@@ -169,11 +169,14 @@ class Sampling:
             return dense_clips(total, self.frames, self.stride, self.clips)
         return uniform_clips(total, self.frames, self.clips)
 
-    def describe(self, total: int) -> str:
-        """Say in one line which frames of a video of ``total`` frames are looked at in evaluation."""
-        chosen = self.evaluate(total)
+    def describe(self, total: int, chosen: np.ndarray | None = None) -> str:
+        """Say in one line which frames of a video of ``total`` frames are looked at in evaluation.
+
+        ``chosen`` (C, T) are those frames where they are not what ``evaluate`` says.
+        """
+        chosen = self.evaluate(total) if chosen is None else chosen
         seen = len(np.unique(chosen))
-        step = f", {self.stride} apart" if self.kind == "dense" else ""
+        step = f", {self.stride:g} apart" if self.kind == "dense" else ""
         parts = [_listing(clip) for clip in chosen]
         shown = parts if len(parts) <= 3 else [parts[0], parts[1], "…", parts[-1]]
         short = any(len(np.unique(clip)) < self.frames for clip in chosen)

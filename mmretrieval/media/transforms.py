@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from mmretrieval.types import ClipSpec
 
 SMALLEST_CROP = 0.8
 """Share of the largest square that a training crop covers at least."""
@@ -137,11 +140,45 @@ def jittered_crop(
     return (square.flip(-1) if flip and rng.random() < 0.5 else square).contiguous()
 
 
-def resize_shorter_side(frames: np.ndarray, side: int) -> Tensor:
+@dataclass(frozen=True)
+class Augmentation:
+    """How the frames of a training clip become squares, all of them alike. Evaluation knows nothing of it.
+
+    Attributes:
+        crop: ``"crop"``, a square nearly as large as can be, see ``fit``; ``"multi_scale"`` and ``"jitter"`` as
+            published, see ``multi_scale_crop`` and ``jittered_crop``; ``"none"``, what evaluation sees.
+        flip: Mirror half of the clips. Off, because left and right carry meaning in captions and in many labels.
+    """
+
+    crop: str = "crop"
+    flip: bool = False
+
+    def __post_init__(self):
+        if self.crop not in _CROPS:
+            raise ValueError(f"the augmentation is '{self.crop}'; {', '.join(_CROPS)} are allowed")
+
+    def __call__(self, frames: np.ndarray, spec: ClipSpec, rng: np.random.Generator) -> Tensor:
+        """Turn frames (T, H, W, 3) uint8 into (T, 3, size, size) uint8."""
+        if self.crop == "multi_scale":
+            return multi_scale_crop(frames, spec.size, rng, self.flip)
+        if self.crop == "jitter":
+            shorter_side = (round(spec.size * 256 / 224), round(spec.size * 320 / 224))
+            return jittered_crop(frames, spec.size, rng, self.flip, shorter_side)
+        squash, resample = spec.resize == "squash", spec.resample
+        if self.crop == "crop":
+            return fit(frames, spec.size, rng, self.flip, squash=squash, resample=resample)
+        square = fit(frames, spec.size, share=spec.crop, squash=squash, resample=resample)
+        return square.flip(-1) if self.flip and rng.random() < 0.5 else square
+
+
+_CROPS = ("crop", "multi_scale", "jitter", "none")
+
+
+def resize_shorter_side(frames: np.ndarray, side: int, resample: str = "bilinear") -> Tensor:
     """Resize (T, H, W, 3) uint8 frames to (T, 3, h, w) uint8 with min(h, w) = ``side``, in their shape."""
     height, width = frames.shape[1:3]
     short = min(height, width)
-    return resize(frames, height * side // short, width * side // short)
+    return resize(frames, height * side // short, width * side // short, resample)
 
 
 def resize(frames: np.ndarray, height: int, width: int, resample: str = "bilinear") -> Tensor:

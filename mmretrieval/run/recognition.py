@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from torch import nn
 
 from mmretrieval.backbones.weights import check_fit
 from mmretrieval.data.manifest import Sample
-from mmretrieval.errors import ManifestError, ModelError
+from mmretrieval.errors import ManifestError, ModelError, RecipeError
 from mmretrieval.recipe import RecognitionRecipe
-from mmretrieval.recognizer import Recognizer
+from mmretrieval.recognizer import Recognizer, changed_by_a_mirror
 from mmretrieval.run.work import Work
 from mmretrieval.training.recognition import RecognitionTask, evaluate_recognizer
 from mmretrieval.training.start import load_parts
@@ -39,9 +40,15 @@ class RecognitionWork(Work):
 
         Raises:
             ModelError: ``init_from`` knows other classes than the training clips have.
+            RecipeError: Clips are mirrored whose classes a mirror turns into others.
         """
         recipe = self.recipe
         labels = sorted({label for sample in samples for label in sample.labels})
+        if recipe.data.flip is True and (sided := changed_by_a_mirror(labels)):
+            raise RecipeError(
+                f"data.flip mirrors clips, and '{sided[0]}' ({len(sided)} such of {len(labels)} classes) is not the "
+                "same in a mirror: leave it out, or write flip: always to mirror all the same"
+            )
         model = Recognizer.from_config(recipe.model.model_dump() | {"labels": labels})
         if recipe.init_from is not None:
             _start_from(model, Recognizer.from_pretrained(recipe.init_from), recipe.init_from, recipe.reset_head)
@@ -71,6 +78,8 @@ class RecognitionWork(Work):
 def _start_from(model: Recognizer, earlier: Recognizer, folder: str, reset_head: bool) -> None:
     """Give a new model the weights of a saved one; its classifier only if the classes are the same ones.
 
+    Another sampling is possible, and rarely meant, so it costs a line; more frames are the usual course.
+
     Raises:
         ModelError: Another backbone, or other classes without ``reset_head``.
     """
@@ -84,3 +93,11 @@ def _start_from(model: Recognizer, earlier: Recognizer, folder: str, reset_head:
         state |= {name: tensor for name, tensor in expected.items() if name.startswith("fc.")}
     check_fit(f"init_from: {folder} is not the model of this recipe", expected, state)
     model.load_state_dict(state)
+    learned, now = (_sampling(one) for one in (earlier, model))
+    if learned != now:
+        print(f"init_from: {folder} learned from clips with {learned}, this recipe has {now}", file=sys.stderr)
+
+
+def _sampling(model: Recognizer) -> str:
+    spec = model.processor.clip_spec
+    return ", ".join(f"{key}={getattr(spec, key)}" for key in ("sampling", "stride", "per_group", "fps"))

@@ -124,7 +124,7 @@ def clip_dataset(
     data = recipe.data
     return ClipDataset(
         samples,
-        model.processor,
+        model.processor.augmented(recipe.augmentation) if train else model.processor,
         data.modalities,
         train,
         recipe.seed,

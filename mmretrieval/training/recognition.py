@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from mmretrieval.data.manifest import Sample
 from mmretrieval.distributed import gather_rows
 from mmretrieval.evaluation.recognition import recognition_report
-from mmretrieval.recognizer import Recognizer
+from mmretrieval.media.views import Views
+from mmretrieval.recognizer import ONE_VIEW, Recognizer
 from mmretrieval.training.loop import to_device
 from mmretrieval.types import Batch
 
@@ -71,7 +72,11 @@ def target(sample: Sample, labels: Sequence[str]) -> Tensor:
 
 @torch.inference_mode()
 def evaluate_recognizer(
-    model: Recognizer, loaded: Iterable, samples: Sequence[Sample], opposites: Sequence[tuple[str, str]] = ()
+    model: Recognizer,
+    loaded: Iterable,
+    samples: Sequence[Sample],
+    opposites: Sequence[tuple[str, str]] = (),
+    views: Views = ONE_VIEW,
 ) -> dict:
     """Recognise loaded batches of clips and report how well.
 
@@ -80,9 +85,12 @@ def evaluate_recognizer(
         loaded: Batches of a loader.
         samples: The samples behind them.
         opposites: Pairs of classes whose telling apart is reported.
+        views: Those of each clip that the batches hold.
 
     Returns:
-        ``score`` (top-1), ``summary`` (a few scalars), ``recognition`` (see ``recognition_report``) and ``failures``.
+        ``score`` (top-1), ``summary`` (a few scalars), ``recognition`` and ``failures``. ``recognition`` is that of
+        ``recognition_report``, with how many clips were ``expected`` and ``failed``, and ``views``: their ``clips``
+        and ``crops``, and the ``sampling`` in words, by an example.
     """
     was_training = model.training
     model.eval()
@@ -97,5 +105,6 @@ def evaluate_recognizer(
     scores = np.concatenate(logits) if logits else np.zeros((0, len(model.labels)), np.float32)
     report = recognition_report(scores, truth, model.labels, opposites)
     report |= {"expected": len(samples), "failed": len(failures)}
+    report["views"] = {"clips": views.clips, "crops": views.crops, "sampling": model.processor.describe(views)}
     summary = {name: report[name] for name in ("top1", "top5", "map", "opposites") if report[name] is not None}
     return {"score": report["top1"], "summary": summary, "recognition": report, "failures": failures}

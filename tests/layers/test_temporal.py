@@ -209,3 +209,37 @@ def test_unknown_temporal_modules():
     assert str(error.value) == "temporal module 'TSN' is unknown: use 'tsn' (none), 'tsm' or 'tam'"
     with pytest.raises(ModelError, match="^temporal aggregation of 0 frames: at least 1 is needed$"):
         Mixing("tam", blending_frames=0).module(4)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        TemporalShift(unidirectional=True),
+        TemporalAggregation(C, causal=True),
+        TemporalAggregation(C, "max", causal=True),
+        TemporalAggregation(C, frames=4, depthwise=False, causal=True),
+        TemporalAggregation(C, frames=2),
+        TemporalAggregation(C, frames=1),
+        TemporalPool("max", causal=True),
+        TemporalPool("avg", causal=True),
+    ],
+    ids=["shift", "sum", "max", "dense", "two", "one", "max-pool", "avg-pool"],
+)
+def test_step_by_step_is_all_at_once(layer):
+    assert not layer.looks_ahead
+    values, state, given = frames().relu(), None, []
+    with torch.no_grad():
+        for frame in values.unflatten(0, (B, T)).unbind(1):
+            before = None if state is None else state.clone()
+            result, new = layer.step(frame, state)
+            assert state is None or torch.equal(state, before)  # the old state is left alone
+            state = new
+            assert result is None or result.is_contiguous(memory_format=torch.channels_last)
+            given += [] if result is None else [result]
+        expected = layer(values, T)
+    assert torch.allclose(torch.stack(given, 1).flatten(0, 1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [TemporalShift(), TemporalAggregation(C), TemporalPool()])
+def test_layers_that_look_ahead(layer):
+    assert layer.looks_ahead

@@ -32,35 +32,35 @@ def published_views(clips, size, crops, side):
     return torch.stack(views)
 
 
-@pytest.mark.parametrize("scale_up", [True, False])
+@pytest.mark.parametrize("share", [0.875, 1.0])
 @pytest.mark.parametrize("crops", [3, 5, 10])
 @pytest.mark.parametrize("upright", [False, True])
-def test_views_are_crop_by_crop_in_the_published_order(clips, crops, scale_up, upright):
+def test_views_are_crop_by_crop_in_the_published_order(clips, crops, share, upright):
     if upright:
         clips = clips.swapaxes(2, 3)
-    views = cut_views(clips, 28, crops, scale_up)
+    views = cut_views(clips, 28, crops, share)
     assert views.shape == (2 * crops, 3, 3, 28, 28) and views.dtype == torch.uint8 and views.is_contiguous()
-    assert torch.equal(views, published_views(clips, 28, crops, 32 if scale_up else 28))
+    assert torch.equal(views, published_views(clips, 28, crops, 32 if share < 1 else 28))
 
 
 def test_one_crop_is_the_middle(clips):
     views = cut_views(clips, 28)
     for view, clip in zip(views, clips):
         assert torch.equal(view, resize(clip, 32, 56)[:, :, 2:30, 14:42])
-    assert torch.equal(cut_views(clips[:, :, :28, :28], 28, scale_up=False)[0], resize(clips[0, :, :28, :28], 28, 28))
+    assert torch.equal(cut_views(clips[:, :, :28, :28], 28, share=1.0)[0], resize(clips[0, :, :28, :28], 28, 28))
 
 
 def test_three_crops_without_margin_reach_both_ends():
     frames = np.zeros((1, 1, 16, 32, 3), np.uint8)
     frames[..., 0] = np.arange(32)
-    start, end, middle = cut_views(frames, 16, 3, scale_up=False)[:, 0, 0, 0]
+    start, end, middle = cut_views(frames, 16, 3, share=1.0)[:, 0, 0, 0]
     assert start.tolist() == list(range(16)) and end.tolist() == list(range(16, 32))
     assert middle.tolist() == list(range(8, 24))
 
 
 def test_the_margin():
     assert [shorter_side(size) for size in (224, 256, 112)] == [256, 293, 128]
-    assert shorter_side(224, scale_up=False) == 224
+    assert shorter_side(224, share=1.0) == 224
 
 
 def test_frames_smaller_than_a_view_are_enlarged():
