@@ -7,9 +7,9 @@ import torch
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """Of a third of the benchmark's steps, and so with more code matching than the paper has."""
-    models = {"continuous": (False, 0.0), "codebook": (True, 0.0), "matched": (True, 0.5)}
-    return {name: concepts.train(0, *settings, steps=600) for name, settings in models.items()}
+    """Of a fifth of the benchmark's steps, and so with more code matching than the paper has."""
+    models = {"continuous": (False, 0.0), "codebook": (True, 0.0), "matched": (True, 1.0)}
+    return {name: concepts.train(0, *settings, steps=400) for name, settings in models.items()}
 
 
 def test_codes_are_shared_with_code_matching_and_not_without(outcomes):
@@ -20,7 +20,7 @@ def test_codes_are_shared_with_code_matching_and_not_without(outcomes):
 
 def test_retrieval_is_no_worse(outcomes):
     continuous = outcomes["continuous"].recall
-    assert continuous > 0.5 and outcomes["matched"].recall > continuous - 0.02
+    assert continuous > 0.5 and outcomes["matched"].recall > continuous - 0.04
 
 
 def test_both_modalities_show_the_same_concepts_in_orders_of_their_own():
