@@ -22,8 +22,9 @@ from mmretrieval.environment import environment
 from mmretrieval.media.tokens import Tokenizer
 from mmretrieval.model import RetrievalModel
 from mmretrieval.objectives import build_objective
-from mmretrieval.recipe import Recipe, load_recipe
+from mmretrieval.recipe import load_recipe
 from mmretrieval.run import mixed_precision
+from mmretrieval.sections import Recipe
 from mmretrieval.training.optim import create_optimizer
 from mmretrieval.types import Batch, Padded
 

@@ -157,3 +157,16 @@ def _sync_folder(path: Path) -> None:
     with suppress(OSError):
         os.fsync(handle)
     os.close(handle)
+
+
+@contextmanager
+def only_holder(folder: str | Path) -> Iterator[None]:
+    """Hold a folder; wait while another process holds it. The system lets go when a process ends, however it ends."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

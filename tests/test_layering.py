@@ -17,7 +17,7 @@ LEVELS = [
     {"saved"},
     {"model", "recognizer"},
     {"zero_shot", "training", "evaluation", "collection", "search", "memorability", "paint"},
-    {"recipe", "run", "evaluate", "study"},
+    {"sections", "recipe", "run", "evaluate", "study"},
     {"cli", "web", "__main__", "__init__"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

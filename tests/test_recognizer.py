@@ -258,3 +258,16 @@ def test_models_that_have_no_backbone_to_give(tmp_path):
     ):
         with pytest.raises(ModelError, match=f"^'{tmp_path}/{name}' {message}"):
             load_weights(model().encoder.backbone, tmp_path / name)
+
+
+def test_opposites_that_no_clip_shows(recipe):
+    with pytest.raises(RecipeError) as caught:
+        train(recipe("data.opposites=[[red, gren]]"))
+    assert str(caught.value) == "data.opposites: no training clip shows 'gren'. Did you mean 'green'?"
+
+
+def test_a_manifest_of_which_nothing_can_be_read(tmp_path, run):
+    model().save_pretrained(tmp_path / "model")
+    (tmp_path / "clips.jsonl").write_text('{"id": "one", "video": "none.mp4", "labels": ["a"]}\n')
+    code, _, err = run("evaluate", tmp_path / "model", tmp_path / "clips.jsonl", "--workers", 0)
+    assert code == 2 and "none.mp4" in err and "Traceback" not in err

@@ -10,8 +10,8 @@ import training_worker
 from training_worker import CASES, COMPARED, SPLITS
 
 from mmretrieval.layers.synced import SyncedBatchNorm
-from mmretrieval.recipe import TrainingSection
 from mmretrieval.run.retrieval import RetrievalWork
+from mmretrieval.sections import TrainingSection
 
 WORKER = Path(training_worker.__file__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmretrieval.backbones.names import backbones
+from mmretrieval.backbones.names import register_variant
 from mmretrieval.errors import ModelError
 from mmretrieval.layers.folded import fold_clips, frame_features, pool_frames, zero_frames
 from mmretrieval.layers.masking import downsample_mask
@@ -199,9 +199,7 @@ def _register(name: str, text: str, default_frames: int, default_size: int, defa
         (tsm, "tsm_", "channels shifted in time (TSM)"),
         (tam, "tam_", "frames blended in time (TAM)"),
     ):
-        builder.__name__ = prefix + name
-        builder.__doc__ = f"{text}, {manner}."
-        backbones.register()(builder)
+        register_variant(builder, prefix + name, f"{text}, {manner}.")
 
 
 _register("inception_v1", "Inception-v1", 8, 224, 64)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from mmretrieval.backbones.names import backbones
+from mmretrieval.backbones.names import register_variant
 from mmretrieval.backbones.resnet import DEPTHS, LAYOUTS, Layout
 from mmretrieval.backbones.resnet3d import Block3d, ResNet3d, arrange, point_conv, space_conv, time_conv
 from mmretrieval.layers.volume import zero_frames
@@ -114,9 +114,8 @@ def _register(name: str, layout: Layout) -> None:
         spec = ClipSpec(frames, size, **KINETICS)
         return arrange(R2Plus1d, FACTORED, layout, spec, width, temporal_pool=True, stem_pool=False)
 
-    r2plus1d.__name__ = name
-    r2plus1d.__doc__ = f"{layout.text}, 1x3x3 and 3x1x1 kernels, wider between them (R(2+1)D)."
-    backbones.register()(r2plus1d)
+    text = f"{layout.text}, 1x3x3 and 3x1x1 kernels, wider between them (R(2+1)D)."
+    register_variant(r2plus1d, name, text)
 
 
 for _depth in DEPTHS:

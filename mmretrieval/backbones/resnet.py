@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmretrieval.backbones.names import backbones
+from mmretrieval.backbones.names import register_variant
 from mmretrieval.layers.folded import fold_clips, frame_features, pool_frames, zero_frames
 from mmretrieval.layers.masking import downsample_mask
 from mmretrieval.layers.temporal import Mixing
@@ -298,9 +298,7 @@ def _register(name: str, layout: Layout) -> None:
         (tsm, "tsm_", "channels shifted in time (TSM)"),
         (tam, "tam_", "frames blended in time (TAM)"),
     ):
-        builder.__name__ = prefix + name
-        builder.__doc__ = f"{layout.text}, {manner}."
-        backbones.register()(builder)
+        register_variant(builder, prefix + name, f"{layout.text}, {manner}.")
 
 
 for _name, _layout in LAYOUTS.items():

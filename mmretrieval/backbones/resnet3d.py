@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmretrieval.backbones.names import backbones
+from mmretrieval.backbones.names import register_variant
 from mmretrieval.backbones.resnet import LAYOUTS, BasicBlock, Layout
 from mmretrieval.errors import ModelError
 from mmretrieval.layers.masking import downsample_mask
@@ -282,9 +282,7 @@ def _register(name: str, layout: Layout) -> None:
         (i3d, "i3d_", "3x3x3 kernels (I3D-ResNet)"),
         (s3d, "s3d_", "1x3x3, then 3x1x1 kernels (S3D-ResNet)"),
     ):
-        builder.__name__ = prefix + name
-        builder.__doc__ = f"{layout.text}, {manner}."
-        backbones.register()(builder)
+        register_variant(builder, prefix + name, f"{layout.text}, {manner}.")
 
 
 for _name, _layout in LAYOUTS.items():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from mmretrieval.collection.index import EXACT, build_index, index_name, index_t
 from mmretrieval.collection.manifest import NAME, Manifest, file_record, now, read_manifest
 from mmretrieval.collection.segments import FOLDER, Moment, read_embeddings, read_moments, segment_name, write_segment
 from mmretrieval.errors import CollectionError
-from mmretrieval.files import atomic_write, storage_error
+from mmretrieval.files import atomic_write, only_holder, storage_error
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,7 +57,7 @@ def write_generation(folder: Path, present: Manifest, change: Change) -> Manifes
     made = [part for part in (folder / FOLDER, folder) if not part.exists()]
     try:
         _make_folders(folder)
-        with _only_writer(folder):
+        with only_holder(folder):
             if _generation(folder) != present.generation:
                 raise CollectionError(f"{folder} was changed by another process meanwhile: run the command again")
             return _write(folder, present, change)
@@ -142,19 +141,6 @@ def _make_folders(folder: Path) -> None:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(folder, error) from error
-
-
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes here. The system lets go of the lock when a process ends, however it ends."""
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _generation(folder: Path) -> int:

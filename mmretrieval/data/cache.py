@@ -14,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
 from mmretrieval.environment import cores
 from mmretrieval.errors import MediaError, MMRetrievalError, ModelError
-from mmretrieval.files import atomic_write, storage_error
+from mmretrieval.files import atomic_write, only_holder, storage_error
 from mmretrieval.media.audio import longest_shape
 from mmretrieval.media.files import check_span
 from mmretrieval.media.sampling import span_indices, uniform_indices
@@ -245,7 +244,7 @@ class _Table:
         """Decode all rows that are pending; of several processes one does it and the others wait."""
         if (self._done["state"] != _PENDING).all():
             return
-        with _alone(self.folder):
+        with only_holder(self.folder):
             self._prepare()
             pending = np.flatnonzero(self._done["state"] == _PENDING)
             if len(pending):
@@ -327,19 +326,6 @@ class _Writer(torch.utils.data.Dataset):
         except OSError as error:
             return _Answer(row, _PENDING, full=(error.errno or 0, error.strerror or str(error)))
         return _Answer(row, _DONE, len(values), rate)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder; wait while another process holds it. The system lets go of it when its holder has ended."""
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _clip_key(sample: Sample) -> Key:

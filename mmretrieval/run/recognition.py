@@ -10,10 +10,10 @@ from torch import nn
 
 from mmretrieval.backbones.weights import check_fit
 from mmretrieval.data.manifest import Sample
-from mmretrieval.errors import ManifestError, ModelError, RecipeError
-from mmretrieval.recipe import RecognitionRecipe
+from mmretrieval.errors import ManifestError, ModelError, RecipeError, did_you_mean
 from mmretrieval.recognizer import Recognizer, changed_by_a_mirror
 from mmretrieval.run.work import Work
+from mmretrieval.sections import RecognitionRecipe
 from mmretrieval.training.recognition import RecognitionTask, evaluate_recognizer
 from mmretrieval.training.start import load_parts
 
@@ -40,10 +40,14 @@ class RecognitionWork(Work):
 
         Raises:
             ModelError: ``init_from`` knows other classes than the training clips have.
-            RecipeError: Clips are mirrored whose classes a mirror turns into others.
+            RecipeError: Clips are mirrored whose classes a mirror turns into others, or opposites are no classes.
         """
         recipe = self.recipe
         labels = sorted({label for sample in samples for label in sample.labels})
+        if unknown := [label for pair in recipe.data.opposites for label in pair if label not in labels]:
+            raise RecipeError(
+                f"data.opposites: no training clip shows '{unknown[0]}'.{did_you_mean(unknown[0], labels)}"
+            )
         if recipe.data.flip is True and (sided := changed_by_a_mirror(labels)):
             raise RecipeError(
                 f"data.flip mirrors clips, and '{sided[0]}' ({len(sided)} such of {len(labels)} classes) is not the "

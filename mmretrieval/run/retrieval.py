@@ -12,8 +12,8 @@ from mmretrieval.encoders.sections import PRETRAINED
 from mmretrieval.media.tokens import Tokenizer
 from mmretrieval.model import RetrievalModel
 from mmretrieval.objectives import build_objective
-from mmretrieval.recipe import Recipe
 from mmretrieval.run.work import Sources, Work
+from mmretrieval.sections import Recipe
 from mmretrieval.training.feature_cache import CacheSettings, build_features
 from mmretrieval.training.retrieval import RetrievalTask, evaluate_model
 from mmretrieval.training.start import load_parts, start_from

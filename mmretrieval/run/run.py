@@ -20,11 +20,12 @@ from mmretrieval.data.sampler import EpochSampler
 from mmretrieval.environment import cores, environment
 from mmretrieval.errors import RecipeError
 from mmretrieval.files import atomic_write
-from mmretrieval.recipe import AnyRecipe, check_recipe, dump_recipe
+from mmretrieval.recipe import check_recipe, dump_recipe
 from mmretrieval.run.recognition import RecognitionWork
 from mmretrieval.run.retrieval import RetrievalWork
 from mmretrieval.run.work import Work, clip_dataset, loaded
 from mmretrieval.saved import SavedModel
+from mmretrieval.sections import AnyRecipe
 from mmretrieval.training.compilation import compile_parts
 from mmretrieval.training.curves import draw_curves
 from mmretrieval.training.freeze import freeze

@@ -15,8 +15,8 @@ from mmretrieval.data.features import FeatureStore
 from mmretrieval.data.manifest import Sample, read_manifest
 from mmretrieval.errors import ManifestError
 from mmretrieval.layers.synced import synchronise_norms
-from mmretrieval.recipe import AnyRecipe
 from mmretrieval.saved import SavedModel
+from mmretrieval.sections import AnyRecipe
 from mmretrieval.types import Task
 
 EVALUATION_BATCH = 64

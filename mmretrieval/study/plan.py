@@ -29,7 +29,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmretrieval.errors import ManifestError, RecipeError, did_you_mean
-from mmretrieval.recipe import STUDY_KEY, Recipe, find_recipe, is_study, load_recipe, read_yaml, recipes_folder
+from mmretrieval.recipe import STUDY_KEY, find_recipe, is_study, load_recipe, read_yaml, recipes_folder
+from mmretrieval.sections import Recipe
 
 LOWER_IS_BETTER = ("median_rank", "loss", "jsd")
 SHARES = ("map", "shared", "balanced")

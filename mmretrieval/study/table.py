@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmretrieval.files import atomic_write
+from mmretrieval.recipe import shown
 from mmretrieval.study.picture import draw
 from mmretrieval.study.plan import Metric
 from mmretrieval.study.results import Results, Row, Spread
@@ -52,7 +53,7 @@ def as_json(results: Results, command: str) -> str:
         "question": study.question,
         "command": command,
         "machines": results.machines,
-        "base": str(study.base),
+        "base": shown(study.base),
         "baseline": study.baseline,
         "metrics": {name: metric.model_dump() for name, metric in study.metrics.items()},
         "runs": [_json_row(results, row) for row in results.rows],

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mmretrieval.data.manifest import Sample
 from mmretrieval.distributed import gather_rows
+from mmretrieval.errors import ManifestError
 from mmretrieval.evaluation.recognition import recognition_report
 from mmretrieval.media.views import Views
 from mmretrieval.recognizer import ONE_VIEW, Recognizer
@@ -44,7 +45,7 @@ class RecognitionTask:
         self.model, self.module = model, module
         self.validation, self.validation_samples = validation, validation_samples
         self.opposites = opposites
-        self.targets = {sample.id: target(sample, model.labels) for sample in samples}
+        self.samples = {sample.id: sample for sample in samples}
 
     def before_step(self, step: int, total: int) -> None:
         """Nothing depends on the step."""
@@ -55,7 +56,9 @@ class RecognitionTask:
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cross-entropy of the global batch, and the share of its clips that are recognised."""
         logits = gather_rows(self.module(batch).float())
-        targets = gather_rows(torch.stack([self.targets[name] for name in batch.ids]).to(logits.device))
+        targets = gather_rows(
+            torch.stack([target(self.samples[name], self.model.labels) for name in batch.ids]).to(logits.device)
+        )
         right = targets.gather(1, logits.argmax(1, keepdim=True)) > 0
         return F.cross_entropy(logits, targets), {"accuracy": right.float().mean()}
 
@@ -91,6 +94,9 @@ def evaluate_recognizer(
         ``score`` (top-1), ``summary`` (a few scalars), ``recognition`` and ``failures``. ``recognition`` is that of
         ``recognition_report``, with how many clips were ``expected`` and ``failed``, and ``views``: their ``clips``
         and ``crops``, and the ``sampling`` in words, by an example.
+
+    Raises:
+        ManifestError: Not one clip can be read.
     """
     was_training = model.training
     model.eval()
@@ -102,8 +108,9 @@ def evaluate_recognizer(
             logits.append(model(to_device(part.batch, model.device)).cpu().numpy())
             truth += [by_id[name].labels for name in part.batch.ids]
     model.train(was_training)
-    scores = np.concatenate(logits) if logits else np.zeros((0, len(model.labels)), np.float32)
-    report = recognition_report(scores, truth, model.labels, opposites)
+    if not logits:
+        raise ManifestError(f"none of {len(samples)} clips can be read, the first: {failures[0].reason}")
+    report = recognition_report(np.concatenate(logits), truth, model.labels, opposites)
     report |= {"expected": len(samples), "failed": len(failures)}
     report["views"] = {"clips": views.clips, "crops": views.crops, "sampling": model.processor.describe(views)}
     summary = {name: report[name] for name in ("top1", "top5", "map", "opposites") if report[name] is not None}

@@ -3,7 +3,7 @@ import tiny
 import torch
 
 from mmretrieval.errors import ModelError, RecipeError
-from mmretrieval.recipe import WeightsSection
+from mmretrieval.sections import WeightsSection
 from mmretrieval.training.start import load_parts, start_from
 
 BACKBONE = "branches.video.encoder.backbone"
