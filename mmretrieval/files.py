@@ -169,4 +169,6 @@ def only_holder(folder: str | Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
+        # a child that was forked meanwhile has the handle, too: closing ours alone would leave the folder held
+        fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)

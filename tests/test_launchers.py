@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,14 +49,21 @@ def world(tmp_path_factory):
 
 def launch(launcher, file, settings):
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    finished = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", *LAUNCHERS[launcher], "mmretrieval", "train", str(file), *settings],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-    )
-    assert finished.returncode == 0, finished.stderr
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=240)
+        except BaseException:
+            # the workers, too: they hold the pipe, and reading it would wait for them for ever
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0, output
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
-from mmretrieval.environment import cores
+from mmretrieval.environment import cores, worker_processes
 from mmretrieval.errors import MediaError, MMRetrievalError, ModelError
 from mmretrieval.files import atomic_write, only_holder, storage_error
 from mmretrieval.media.audio import longest_shape
@@ -253,7 +253,10 @@ class _Table:
     def _decode(self, pending: np.ndarray, workers: int, bar: str | None) -> None:
         from tqdm import tqdm
 
-        loader = DataLoader(_Writer(self, pending), batch_size=None, num_workers=workers, shuffle=False)
+        context = worker_processes() if workers else None
+        loader = DataLoader(
+            _Writer(self, pending), batch_size=None, num_workers=workers, multiprocessing_context=context
+        )
         waiting: list[_Answer] = []
         try:
             for answer in tqdm(loader, f"decode {bar}", unit="file", disable=None if bar else True):

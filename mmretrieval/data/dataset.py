@@ -14,6 +14,7 @@ from mmretrieval.data.cache import ClipCache
 from mmretrieval.data.features import FeatureStore, Row, stack_rows
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
+from mmretrieval.environment import worker_processes
 from mmretrieval.errors import MediaError, MMRetrievalError
 from mmretrieval.media.views import Views
 from mmretrieval.types import Batch
@@ -170,6 +171,7 @@ def create_loader(dataset: ClipDataset, batches: Iterable[Sequence[int]], worker
         dataset,
         batch_sampler=batches,
         num_workers=workers,
+        multiprocessing_context=worker_processes() if workers else None,
         collate_fn=dataset.collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,

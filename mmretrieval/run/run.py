@@ -136,7 +136,10 @@ def _optimizer(recipe: AnyRecipe, model: SavedModel) -> torch.optim.Optimizer:
 
 def _accelerator(precision: str):
     from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
 
+    # the precision of an earlier run of this process is no business of this one; its process group is
+    AcceleratorState._reset_state()
     # without a GPU accelerate overlooks the processes that torchrun has started, unless it is told to use the CPU
     several_on_cpu = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available()
     # until the codebook is started its branch has no gradient

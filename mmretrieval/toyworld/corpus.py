@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import signal
-import sys
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmretrieval.environment import cores
+from mmretrieval.environment import cores, worker_processes
 from mmretrieval.errors import ManifestError
 from mmretrieval.files import atomic_folder
 from mmretrieval.toyworld.plan import SPLITS, Clip, plan
@@ -208,12 +207,17 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def in_parallel(make: Callable[[Any], T], tasks: list, workers: int | None) -> Generator[T, None, None]:
-    """Yield ``make(task)`` for every task, in order, from several processes."""
+    """Yield ``make(task)`` for every task, in order, from several processes.
+
+    A script that calls this with more than one worker needs the usual ``if __name__ == "__main__":``.
+    """
     workers = min(workers or cores(), len(tasks))
     if workers == 1:
         yield from map(make, tasks)
         return
-    # a forked child needs no import and no main guard in the caller's script; elsewhere there is only spawn
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.imap(make, tasks)
+    ignore_ctrl_c = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    with ProcessPoolExecutor(workers, worker_processes(), *ignore_ctrl_c) as pool:
+        try:
+            yield from pool.map(make, tasks)
+        finally:
+            pool.shutdown(cancel_futures=True)

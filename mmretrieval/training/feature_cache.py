@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from mmretrieval.data.contents import ContentHashes
 from mmretrieval.data.features import FeatureStore, FeatureTable, FeatureWriter, Place, Row, Source, row_key, source_of
 from mmretrieval.data.manifest import Sample
+from mmretrieval.environment import worker_processes
 from mmretrieval.errors import MMRetrievalError, RecipeError
 from mmretrieval.layers.branch import one_position
 from mmretrieval.layers.pooling import MaxPool, MeanPool
@@ -269,6 +270,7 @@ def _batches(
             _Reader(jobs, model.processor, modality, settings),
             batch_size=settings.batch_size,
             num_workers=settings.workers,
+            multiprocessing_context=worker_processes() if settings.workers else None,
             collate_fn=_Collate(model.processor, modality),
         )
     )

@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import os
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -155,12 +156,17 @@ def test_a_cache_travels_to_loader_workers(tmp_path, world, processor):
     assert torch.equal(pickle.loads(data).read(world[0], processor, ["video"])["video"], expected)
 
 
+class WriterOnFullDisk(cache_module._Writer):
+    """Loader workers know nothing of what a test has patched, so the disk is filled there."""
+
+    def __getitem__(self, index):
+        with mock.patch("os.pwrite", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            return super().__getitem__(index)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_full_disk_is_one_clear_line(tmp_path, world, processor, monkeypatch, workers):
-    def fail(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "pwrite", fail)
+    monkeypatch.setattr(cache_module, "_Writer", WriterOnFullDisk)
     with pytest.raises(StorageError) as caught:
         build(tmp_path, world, processor, workers)
     folder = next(tmp_path.glob("video-*"))
@@ -169,5 +175,5 @@ def test_full_disk_is_one_clear_line(tmp_path, world, processor, monkeypatch, wo
         "what was there before is untouched."
     )
     monkeypatch.undo()
-    cache = build(tmp_path, world, processor)
-    assert np.array_equal(cache.read(world[0], processor, ["video"])["video"].shape, (8, 3, 32, 32))
+    mended = build(tmp_path, world, processor)
+    assert np.array_equal(mended.read(world[0], processor, ["video"])["video"].shape, (8, 3, 32, 32))
