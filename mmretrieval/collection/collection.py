@@ -147,9 +147,12 @@ class Collection:
             raise missing_file(self.folder, name) from None
         return index_from_bytes(check_bytes(data, name, self.manifest, self.folder))
 
-    def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores and rows (n, k') of the moments nearest to query embeddings (n, D); k' = min(k, moments)."""
-        return search_index(self.index, queries, k)
+    def nearest(self, queries: np.ndarray, k: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and rows (n, k') of the moments nearest to query embeddings (n, D), best first.
+
+        k' = min(k, moments); with ``rows``, (m,) int, only those moments may be answers, and k' = min(k, m).
+        """
+        return search_index(self.index, queries, k, rows)
 
     def __len__(self) -> int:
         return self.manifest.counts["moments"]

@@ -40,13 +40,26 @@ def index_from_bytes(data: bytes) -> Any:
     return faiss.deserialize_index(np.frombuffer(data, np.uint8))
 
 
-def search_index(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and row numbers (n, k') of the best rows for queries (n, D), best first; k' = min(k, rows)."""
-    k = min(k, index.ntotal)
+def search_index(
+    index: Any, queries: np.ndarray, k: int, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and row numbers (n, k') of the best rows for queries (n, D), best first; k' = min(k, rows).
+
+    ``rows`` are the row numbers that may be answers, (m,) int; None allows all.
+    """
+    import faiss
+
+    k = min(k, index.ntotal if rows is None else len(rows))
     if k == 0:
         return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+    options = {}
+    if rows is not None:
+        allowed = np.zeros(index.ntotal, bool)
+        allowed[rows] = True
+        bits = np.packbits(allowed, bitorder="little")
+        options = {"params": faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))}
     with _one_thread():
-        return index.search(np.ascontiguousarray(queries, np.float32), k)
+        return index.search(np.ascontiguousarray(queries, np.float32), k, **options)
 
 
 @contextmanager

@@ -39,6 +39,16 @@ def test_an_empty_index_answers_nothing(vectors):
     assert scores.shape == rows.shape == (2, 0)
 
 
+def test_only_allowed_rows_are_answers(vectors):
+    allowed = np.array([150, 3, 42, 7])
+    scores, rows = search_index(build_index(vectors), vectors[:2], 10, allowed)
+    similarity = vectors[:2] @ vectors[allowed].T
+    expected = np.argsort(-similarity, axis=1)
+    assert (rows == allowed[expected]).all()
+    np.testing.assert_allclose(scores, np.take_along_axis(similarity, expected, 1), rtol=1e-5)
+    assert search_index(build_index(vectors), vectors[:1], 10, allowed[:0])[1].shape == (1, 0)
+
+
 def test_a_search_leaves_the_threads_of_torch_alone(vectors):
     import torch
 
