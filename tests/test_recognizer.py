@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mmretrieval.backbones.weights import load_weights
 from mmretrieval.data.manifest import Sample, read_manifest
 from mmretrieval.errors import ManifestError, ModelError, RecipeError
+from mmretrieval.evaluation.cost import count_macs, count_parameters
 from mmretrieval.model import RetrievalModel
 from mmretrieval.recipe import load_recipe
 from mmretrieval.recognizer import Recognizer, RecognizerStream, per_step
@@ -155,6 +156,10 @@ def test_a_run_learns_what_it_is_shown(recipe, world, tmp_path, run):
     colours = sorted({label for sample in read_manifest(world / "train.jsonl").samples for label in sample.labels})
     report = train(recipe(f"data.opposites=[[{colours[0]}, {colours[1]}]]"))
     assert report["recognition"]["top1"] > 0.8 and report["losses"][-1] < 0.5 * report["losses"][0]
+    assert report["cost"].keys() == {"params", "macs", "latency", "throughput", "threads"}
+    backbone = Recognizer.from_pretrained(tmp_path / "run/model").encoder.backbone
+    assert report["cost"]["macs"] == count_macs(backbone) and report["cost"]["params"] == count_parameters(backbone)
+    assert report["cost"]["latency"] > 0 and report["cost"]["throughput"] > 0
     assert (tmp_path / "run/curves.png").read_bytes().startswith(b"\x89PNG")
     assert Recognizer.from_pretrained(tmp_path / "run/model").labels == tuple(colours)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from typing import Annotated
 
 import typer
@@ -16,6 +18,7 @@ def models(
     ] = None,
     rule: Annotated[str, typer.Option(help="What MACs count: conv-only, as published tables, or all.")] = "conv-only",
     as_json: Annotated[bool, typer.Option("--json", help="Print a list for scripts.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a page.")] = False,
     timed: Annotated[
         bool, typer.Option("--time", help="Also peak memory, latency and throughput of the named ones, in fp32.")
     ] = False,
@@ -32,11 +35,16 @@ def models(
         raise MMRetrievalError(
             "--time takes minutes for all of them: name those to time, e.g. 'mmretrieval models resnet18 --time'"
         )
+    if as_json and as_markdown:
+        raise MMRetrievalError("--json and --markdown are two ways to print one table: give one of them")
     rows = zoo_table(names or [], rule)
     if timed:
         _add_times(rows, batch)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
+        return
+    if as_markdown:
+        _markdown(rows, rule, timed)
         return
     width = max(24, *(len(row["name"]) for row in rows))
     heading = f"{'name':{width}} {'family':12} {'parameters':>12} {rule + ' MACs':>16} {'clip':>10}"
@@ -49,6 +57,26 @@ def models(
         typer.echo(f"{line}  {row['published'] or ''}".rstrip())
     if timed:
         typer.echo(f"throughput of {batch} clips at once; {rows[0]['threads']} threads; medians of interleaved rounds")
+
+
+def _markdown(rows: list[dict], rule: str, timed: bool) -> None:
+    """Print rows as a Markdown table with the command that makes it."""
+    heads = ["name", "family", "parameters", f"MACs ({rule})", "clip"]
+    heads += ["peak of activations", "latency", "clips/s"] if timed else []
+    lines = [[*heads, "published as"]]
+    for row in rows:
+        cells = [f"`{row['name']}`", row["family"], f"{row['params']:,}", f"{row['macs']:,}"]
+        cells.append(f"{row['frames']}×{row['size']}²")
+        if timed:
+            peak, latency = f"{row['peak_bytes'] / 2**20:.0f} MiB", f"{row['latency'] * 1000:.1f} ms"
+            cells += [peak, latency, f"{row['throughput']:.2f}"]
+        lines.append([*cells, row["published"] or ""])
+    lines.insert(1, ["---"] * len(lines[0]))
+    typer.echo("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    if timed:
+        note = f"Latency of one clip, throughput of {rows[0]['batch']} at once; fp32, {rows[0]['threads']} threads."
+        typer.echo(f"\n{note} Medians of interleaved rounds.")
+    typer.echo(f"\nMade by `{shlex.join(['mmretrieval', *sys.argv[1:]])}`.")
 
 
 def _add_times(rows: list[dict], batch: int) -> None:

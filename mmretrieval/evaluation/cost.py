@@ -128,6 +128,22 @@ def measure(networks: Mapping[str, nn.Module], batch: int = 8, rounds: int = 5) 
     return {name: Timing(median[name, 1], batch / median[name, batch], batch, threads) for name in networks}
 
 
+def cost_report(backbone: nn.Module, rounds: int = 9) -> dict[str, float]:
+    """Return what one trained network costs on this CPU, as its run reports it: plain values.
+
+    ``params``, ``macs`` (by the rule conv-only), ``latency`` in seconds for one clip, ``throughput`` in clips per
+    second of eight at once, and the ``threads`` both were measured with; in fp32, as ``measure`` does it.
+    """
+    timing = measure({"": backbone}, rounds=rounds)[""]
+    return {
+        "params": count_parameters(backbone),
+        "macs": count_macs(backbone),
+        "latency": timing.latency,
+        "throughput": timing.throughput,
+        "threads": timing.threads,
+    }
+
+
 def zoo_table(names: Sequence[str] = (), rule: str = "conv-only") -> list[dict[str, Any]]:
     """Return one row per backbone: name, family, params, macs, frames, size and published (a name, or None).
 

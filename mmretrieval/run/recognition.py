@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from mmretrieval.backbones.weights import check_fit
 from mmretrieval.data.manifest import Sample
 from mmretrieval.errors import ManifestError, ModelError, RecipeError, did_you_mean
+from mmretrieval.evaluation.cost import cost_report
 from mmretrieval.recognizer import Recognizer, changed_by_a_mirror
 from mmretrieval.run.work import Work
 from mmretrieval.sections import RecognitionRecipe
@@ -76,7 +78,10 @@ class RecognitionWork(Work):
         return Recognizer.from_pretrained(folder)
 
     def evaluate(self, model: Recognizer, batches: Iterator, samples: list[Sample]) -> dict:
-        return {"recognition": evaluate_recognizer(model, batches, samples, self.recipe.data.opposites)["recognition"]}
+        """Return ``recognition``, see ``evaluate_recognizer``, and ``cost``, see ``cost_report``."""
+        report = evaluate_recognizer(model, batches, samples, self.recipe.data.opposites)
+        backbone = deepcopy(model.encoder.backbone).cpu()
+        return {"recognition": report["recognition"], "cost": cost_report(backbone)}
 
 
 def _start_from(model: Recognizer, earlier: Recognizer, folder: str, reset_head: bool) -> None:

@@ -41,18 +41,26 @@ class _Section(BaseModel):
 
 
 class Metric(_Section):
-    """What to look at in a run's report.json: the mean of the values at dotted keys; a number picks from a list."""
+    """What to look at in a run's report.json: the mean of the values at dotted keys; a number picks from a list.
+
+    ``scale`` is what it is multiplied by, for units that people read: 1.0e-6 shows multiply-adds in millions.
+    """
 
     keys: list[str]
     better: Literal["higher", "lower", "none"]
     percent: bool
+    scale: float = 1.0
 
 
 class Plot(_Section):
-    """What the picture shows: one panel per metric, the first three if none is named."""
+    """What the picture shows: one panel per metric, the first three if none is named.
+
+    With ``against``, the name of another metric, runs are points over it (accuracy over cost); else they are rows.
+    """
 
     metrics: list[str] = []
     title: str | None = None
+    against: str | None = None
 
 
 class _File(_Section):
@@ -173,11 +181,12 @@ def read_study(file: Path, given: str | None = None) -> Study:
             f"{place('baseline')}baseline: no run '{checked.baseline}'.{did_you_mean(checked.baseline, known)} "
             f"Runs: {', '.join(known)}."
         )
-    for name in checked.plot.metrics:
-        if name not in checked.metrics:
+    against = [] if checked.plot.against is None else [checked.plot.against]
+    for key, names in (("metrics", checked.plot.metrics), ("against", against)):
+        for name in (name for name in names if name not in checked.metrics):
             known = list(checked.metrics)
             raise RecipeError(
-                f"{place('plot', 'metrics')}plot.metrics: no metric '{name}'.{did_you_mean(name, known)} "
+                f"{place('plot', key)}plot.{key}: no metric '{name}'.{did_you_mean(name, known)} "
                 f"Metrics: {', '.join(known)}."
             )
     _check_folders(checked, place)

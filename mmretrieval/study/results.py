@@ -117,9 +117,9 @@ def collect(study: Study, runs: Sequence[Run], ledger: Ledger) -> Results:
 
 
 def value_of(report: Mapping[str, Any], metric: Metric) -> float | None:
-    """Return a metric of a report: the mean over its keys; None where one of them has no number."""
+    """Return a metric of a report: the scaled mean over its keys; None where one of them has no number."""
     values = [look_up(report, key) for key in metric.keys]
-    return None if any(value is None for value in values) else fmean(values)
+    return None if any(value is None for value in values) else metric.scale * fmean(values)
 
 
 def look_up(report: Any, key: str) -> float | None:

@@ -37,6 +37,23 @@ def test_named_networks_for_people(run):
     ]
 
 
+def test_a_table_for_a_page(run, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["mmretrieval", "models", "resnet_test", "resnet18", "--markdown"])
+    code, out, _ = run("models", "resnet_test", "resnet18", "--markdown")
+    assert code == 0
+    assert out == (
+        "| name | family | parameters | MACs (conv-only) | clip | published as |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| `resnet_test` | resnet | 2,808 | 154,624 | 4×16² |  |\n"
+        "| `resnet18` | resnet | 11,176,512 | 14,508,490,752 | 8×224² | resnet-18 |\n\n"
+        "Made by `mmretrieval models resnet_test resnet18 --markdown`.\n"
+    )
+    code, out, _ = run("models", "resnet_test", "--markdown", "--time", "--batch", 2)
+    heads, _, row = out.splitlines()[:3]
+    assert code == 0 and heads.count("|") == row.count("|") == 10
+    assert "MiB | " in row and " ms | " in row and "throughput of 2 at once" in out
+
+
 def test_the_rule_of_counting(run):
     conv, everything = (
         json.loads(run("models", "resnet18", "--json", "--rule", rule)[1])[0]["macs"] for rule in cost.RULES
@@ -97,6 +114,10 @@ def test_released_weights(run):
         (
             ["--time"],
             "--time takes minutes for all of them: name those to time, e.g. 'mmretrieval models resnet18 --time'",
+        ),
+        (
+            ["resnet_test", "--json", "--markdown"],
+            "--json and --markdown are two ways to print one table: give one of them",
         ),
         (["resnet_test", "--rule", "al"], "unknown rule 'al'. Did you mean 'all'? Known: conv-only, all."),
         (

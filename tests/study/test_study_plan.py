@@ -104,6 +104,10 @@ MISTAKES = {
         ("  fast:", "  slow!:"),
         "line 6: runs: 'slow' and 'slow!' would both lie in 'slow': rename one",
     ),
+    "unknown metric to plot against": (
+        ("baseline: slow", "plot: {against: macs}"),
+        "line 13: plot.against: no metric 'macs'. Metrics: R@1, rank, loss.",
+    ),
     "no metrics": (
         ("metrics:\n", "metrics: {}\nplot:\n"),
         "line 9: metrics: a mapping of names to keys of report.json is needed, e.g. {R@1: retrieval.mean.recall@1}",
@@ -170,7 +174,7 @@ def test_the_shipped_studies_ask_what_they_say(world, tmp_path):
         study = read_study(file)
         plans[study.name] = {run.label: run.recipe for run in plan_runs(study, tmp_path, data, seeds=[0])}
         assert study.seeds == [0, 1, 2] and study.baseline in study.runs
-    assert plans.keys() == {"batch", "losses", "representation"}
+    assert plans.keys() == {"batch", "losses", "recognition", "representation"}
     # one contrastive loss each, and nothing beside it
     assert all(len(recipe.objective) == 1 for recipe in plans["losses"].values())
     assert {recipe.training.batch_size for recipe in plans["batch"].values()} == {16, 32, 64, 128, 256}
@@ -179,6 +183,9 @@ def test_the_shipped_studies_ask_what_they_say(world, tmp_path):
         for label, recipe in plans["representation"].items()
         if recipe.model.codebook is not None
     }
+    # one budget for all networks
+    first, *others = (recipe.training for recipe in plans["recognition"].values())
+    assert all(training == first for training in others)
     assert len(with_codes) == 9 and with_codes.pop("codebook") == 0 and set(with_codes.values()) == {0.5}
 
 

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from mmretrieval.recipe import dump_recipe
+from mmretrieval.study.picture import points
 from mmretrieval.study.results import collect, look_up
 from mmretrieval.study.runner import Ledger, chosen, duration, expected_seconds, state_of
 from mmretrieval.study.table import as_json, markdown, write_pages
@@ -163,6 +164,25 @@ def test_the_picture_is_a_png_of_the_size_of_its_table(planned, ledger, tmp_path
     width, height = struct.unpack(">II", picture[16:24])
     # inches: 1.8 for labels and 2.6 per panel; 1.1 of frame and 0.32 per run; 120 dots each
     assert (width, height) == (round(120 * (1.8 + 2 * 2.6)), int(120 * (1.1 + 2 * 0.32)))
+
+
+def test_points_over_a_cost(planned, ledger, tmp_path):
+    study, runs = planned(
+        ("{keys: losses.-1, better: none}", "{keys: losses.-1, better: none, scale: 1.0e+3}"),
+        ("baseline: slow", "plot: {metrics: [R@1], against: loss}"),
+    )
+    finish(runs)
+    results = collect(study, runs, ledger)
+    assert results.rows[0].values["loss"] == {0: 2500.0, 1: 2250.0}
+    (axes,) = points(results, ["R@1"]).axes
+    drawn = [line.get_data() for line in axes.lines if line.get_marker() not in ("_", "|", "None")]
+    assert [tuple(float(value[0]) for value in data) for data in drawn] == [
+        (2375.0, pytest.approx(20.0)),
+        (1250.0, pytest.approx(27.5)),
+    ]
+    assert (axes.get_xscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "loss", "R@1 [%]")
+    picture = write_pages(tmp_path / "out/rates", results, "command")[2].read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def test_pages_made_twice_are_equal(planned, ledger, tmp_path):
