@@ -174,5 +174,6 @@ def create_loader(dataset: ClipDataset, batches: Iterable[Sequence[int]], worker
         multiprocessing_context=worker_processes() if workers else None,
         collate_fn=dataset.collate,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # seeds of workers, which nothing here uses: the global one is left alone
         prefetch_factor=4 if workers else None,
     )
