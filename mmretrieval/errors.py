@@ -41,6 +41,10 @@ class ModelError(MMRetrievalError, ValueError):
     """A saved model that cannot be loaded, or does not fit its use."""
 
 
+class TrainingError(MMRetrievalError, ArithmeticError):
+    """Training that has nowhere to go: its loss is no number any more."""
+
+
 class CollectionError(MMRetrievalError, ValueError):
     """A collection that cannot be opened, or belongs to another model."""
 

@@ -24,6 +24,7 @@ def test_the_family():
             "MediaError": ValueError,
             "QueryError": ValueError,
             "ModelError": ValueError,
+            "TrainingError": ArithmeticError,
             "CollectionError": ValueError,
             "StorageError": OSError,
             "DependencyError": ImportError,

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmretrieval.backbones.weights import load_weights
 from mmretrieval.data.manifest import Sample, read_manifest
-from mmretrieval.errors import ManifestError, ModelError, RecipeError
+from mmretrieval.errors import ManifestError, ModelError, RecipeError, TrainingError
 from mmretrieval.evaluation.cost import count_macs, count_parameters
 from mmretrieval.model import RetrievalModel
 from mmretrieval.recipe import load_recipe
@@ -220,6 +220,25 @@ def test_other_classes_need_a_new_head(recipe, tmp_path, world):
     )
     train(recipe(*other, "reset_head=true", out="second"))
     assert Recognizer.from_pretrained(tmp_path / "second/model").labels == ("dark", "light")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(recipe, monkeypatch):
+    losses = RecognitionTask.losses
+    steps = []
+
+    def diverging(task, batch):
+        total, report = losses(task, batch)
+        steps.append(total)
+        return (total * float("nan") if len(steps) == 3 else total), report
+
+    monkeypatch.setattr(RecognitionTask, "losses", diverging)
+    with pytest.raises(TrainingError) as caught:
+        train(recipe())
+    assert len(steps) == 3
+    assert str(caught.value) == (
+        "the loss is nan at step 3: training has diverged. Lower training.lr (now 0.01), or try "
+        "training.precision=fp32 and training.clip_grad"
+    )
 
 
 def test_clips_without_labels(recipe, world):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmretrieval.backbones.names import register_variant
 from mmretrieval.layers.folded import fold_clips, frame_features, pool_frames, zero_frames
 from mmretrieval.layers.masking import downsample_mask
+from mmretrieval.layers.pointwise import PointConv2d
 from mmretrieval.layers.temporal import Mixing
 from mmretrieval.types import ClipSpec, Features, Padded
 
@@ -47,7 +48,7 @@ class _Block(nn.Module, ABC):
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+                PointConv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
             )
         self.tam = mixing.module(in_channels) if mixing.kind == "tam" else None
         self.tsm = mixing.module(in_channels) if mixing.kind == "tsm" else None

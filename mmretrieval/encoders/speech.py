@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mmretrieval.encoders.names import encoders
 from mmretrieval.errors import ModelError
 from mmretrieval.layers.masking import downsample_mask, masked_mean, zero_padding
+from mmretrieval.layers.pointwise import PointConv2d
 from mmretrieval.types import Features, Padded
 
 _WIDTH = 9
@@ -31,7 +32,7 @@ class _Block(nn.Module):
         self.downsample = None
         if stride != 1 or in_channels != channels:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, (1, stride), bias=False), nn.BatchNorm2d(channels)
+                PointConv2d(in_channels, channels, 1, (1, stride), bias=False), nn.BatchNorm2d(channels)
             )
 
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

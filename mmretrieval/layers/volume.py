@@ -15,12 +15,19 @@ class PlaneConv3d(nn.Conv3d):
 
     A kernel (1, k, k) sees frames one by one, a kernel (k, 1, 1) sees an image whose axes are time and place. In
     channels-last memory both are views, and 2-D kernels are faster. Parameters and results are those of ``Conv3d``.
+
+    A clip shorter than the kernel is padded before it: oneDNN's bf16 weight gradient writes past its memory where the
+    padding is left to it, and training sees infinite gradients or crashes. A kernel (1, 1, 1) first drops the places
+    its strides pass over, as ``PointConv2d``.
     """
 
     def forward(self, clip: Tensor) -> Tensor:
         """(B, C, T, H, W) to (B, C', T', H', W')."""
         (time, *space), (step, *steps) = self.kernel_size, self.stride
         if time == 1 and self.padding[0] == 0:
+            if space == [1, 1]:
+                (down, right), steps = steps, [1, 1]
+                clip = clip[..., ::down, ::right]
             frames = clip[:, :, ::step].transpose(1, 2)
             images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             maps = F.conv2d(images, self.weight.squeeze(2), self.bias, steps, self.padding[1:], 1, self.groups)
@@ -30,6 +37,11 @@ class PlaneConv3d(nn.Conv3d):
                 clip.flatten(3), self.weight.squeeze(4), self.bias, (step, 1), (self.padding[0], 0), 1, self.groups
             )
             return plane.unflatten(3, clip.shape[3:])
+        if clip.shape[2] < time:
+            around = self.padding[0]
+            clip = F.pad(clip, (0, 0, 0, 0, around, around)).contiguous(memory_format=torch.channels_last_3d)
+            padding = (0, *self.padding[1:])
+            return F.conv3d(clip, self.weight, self.bias, self.stride, padding, 1, self.groups)
         return super().forward(clip)
 
 

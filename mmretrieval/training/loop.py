@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmretrieval.errors import MediaError
+from mmretrieval.errors import MediaError, TrainingError
 from mmretrieval.training.optim import rate_factor, set_rate
 from mmretrieval.training.resume import Progress, save_checkpoint
 from mmretrieval.types import Batch, Task
@@ -72,6 +73,7 @@ def fit(
     Raises:
         Interrupted: The user stopped the run (Ctrl-C or SIGTERM); the checkpoint holds everything.
         MediaError: A whole batch of clips could not be read.
+        TrainingError: The loss is infinite or no number.
     """
     bar = _Bar(settings, progress, accelerator.is_main_process)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
@@ -116,6 +118,12 @@ def _step(task, module, optimizer, loaded, settings, progress, accelerator) -> t
     task.before_step(progress.step, settings.total_steps)
     with accelerator.autocast():
         total, report = task.losses(batch)
+    loss = float(total.detach())
+    if not math.isfinite(loss):  # weights are as the step before left them
+        raise TrainingError(
+            f"the loss is {loss} at step {progress.step + 1}: training has diverged. Lower training.lr (now "
+            f"{settings.lr:g}), or try training.precision=fp32 and training.clip_grad"
+        )
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(total)
     if settings.clip_grad:
@@ -123,7 +131,7 @@ def _step(task, module, optimizer, loaded, settings, progress, accelerator) -> t
     optimizer.step()
     task.after_step()
     progress.step, progress.batch = progress.step + 1, progress.batch + 1
-    scalars = {"loss": float(total.detach())} | {name: float(value) for name, value in report.items()} | {"rate": rate}
+    scalars = {"loss": loss} | {name: float(value) for name, value in report.items()} | {"rate": rate}
     progress.losses.append(scalars["loss"])
     return scalars, clips
 

@@ -54,7 +54,7 @@ def test_odd_frames_left_by_a_stride_are_laid_out_channels_last(monkeypatch):
     seen, conv2d = [], F.conv2d
     monkeypatch.setattr(F, "conv2d", lambda images, *rest: seen.append(images) or conv2d(images, *rest))
     PlaneConv3d(8, 4, 1, 2)(as_volume(clips(), None))
-    assert seen[0].shape == (6, 8, 6, 6) and seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert seen[0].shape == (6, 8, 3, 3) and seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
 POOLS = [
@@ -106,3 +106,24 @@ def test_padding_is_zero_on_the_way_in_and_out():
     assert features.mask.view(2, 5, 36).all(2).equal(mask) and not features.values[~features.mask].any()
     place = features.values.view(2, 5, 6, 6, 8)[1, 2, 4, 5]
     assert torch.equal(place, frames[1, 2, :, 4, 5])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (7, (1, 2, 2), 3), (1, 2, 0)])
+@pytest.mark.parametrize("frames", [1, 2, 3, 8])
+def test_clips_shorter_than_the_kernel_have_sound_gradients(frames, kernel, stride, padding, dtype):
+    torch.manual_seed(0)
+    conv = PlaneConv3d(16, 32, kernel, stride, padding, bias=False).to(memory_format=torch.channels_last_3d)
+    clip = torch.randn(8, 16, frames, 12, 12).to(memory_format=torch.channels_last_3d)
+    for _ in range(3):  # what is read beyond one's memory is not the same every time
+        got, wanted = clip.clone().requires_grad_(), clip.double().requires_grad_()
+        conv.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            made = conv(got)
+        made.float().square().mean().backward()
+        weight = conv.weight.detach().double().requires_grad_()
+        expected = torch.conv3d(wanted, weight, None, conv.stride, conv.padding)
+        expected.square().mean().backward()
+        for one, other in ((made, expected), (got.grad, wanted.grad), (conv.weight.grad, weight.grad)):
+            error = (one.double() - other).norm() / other.norm()
+            assert error < (1e-4 if dtype == torch.float32 else 0.03)
