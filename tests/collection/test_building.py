@@ -9,8 +9,9 @@ import pytest
 from fakes import COLOURS, ColourModel, recording, video
 
 from mmretrieval.collection import Collection
-from mmretrieval.collection.sources import VIDEO_SUFFIXES, cut
+from mmretrieval.collection.cutting import cut
 from mmretrieval.errors import CollectionError
+from mmretrieval.media.suffixes import VIDEO_SUFFIXES
 
 
 def message(*arguments, **options) -> str:
@@ -35,7 +36,7 @@ def test_a_folder_becomes_moments_with_their_embeddings(collection, clips):
     ]
     metadata = dict(moments[0].metadata)
     assert metadata.pop("modified").endswith("+00:00")
-    assert metadata == {"width": 48, "height": 48, "fps": 8.0, "duration": 2.0}
+    assert metadata == {"width": 48, "height": 48, "fps": 8.0, "duration": 2.0, "cut": "3 s every 3 s"}
     np.testing.assert_allclose(np.linalg.norm(collection.embeddings(), axis=1), 1, atol=1e-6)
 
 
