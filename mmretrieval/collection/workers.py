@@ -29,9 +29,15 @@ STOPPING = 0.2
 
 
 class End(NamedTuple):
-    """The last thing that is heard of a job: ``reason`` says why it ended early, None that it is done."""
+    """The last thing that is heard of a job.
+
+    Attributes:
+        reason: Why it ended early; None says that it is done.
+        retired: Whether the process ends with it.
+    """
 
     reason: str | None = None
+    retired: bool = False
 
 
 class Workers:
@@ -145,6 +151,8 @@ class _Worker:
             piece = End(self._cause())
         if isinstance(piece, End):
             self.job = None
+            if piece.retired:
+                self.process.join()  # only then the next job finds it gone, instead of being lost with it
         return job, piece
 
     def _cause(self) -> str:
@@ -179,30 +187,31 @@ def _serve(pipe: Connection, work: Work, time_limit: float, memory_limit: int) -
         while True:
             timer = _Timer(time_limit)
             pieces = work(pipe.recv())
-            ended = None
-            while ended is None:
+            piece = None
+            while not isinstance(piece, End):
                 with timer:
-                    piece, ended = _next(pieces, memory_limit)
+                    piece = _next(pieces, memory_limit)
                 pipe.send(piece)
-            if ended == "memory":
-                return  # what it could not get it may not give back either
+            if piece.retired:
+                return
     except (EOFError, OSError):
         return
 
 
-def _next(pieces: Iterator[Any], memory_limit: int) -> tuple[Any, str | None]:
-    """Return the next piece, and how the job ended if it did: a damaged file can make a decoder raise anything."""
+def _next(pieces: Iterator[Any], memory_limit: int) -> Any:
+    """Return the next piece, or how the job ended: a damaged file can make a decoder raise anything."""
     try:
-        return next(pieces), None
+        return next(pieces)
     except StopIteration:
-        return End(), "done"
+        return End()
     except MemoryError:
         size = f"{memory_limit / 2**30:.1f} GB"
-        return End(f"needs more than {size} of memory to be decoded: make a smaller copy or leave it out"), "memory"
+        reason = f"needs more than {size} of memory to be decoded: make a smaller copy or leave it out"
+        return End(reason, retired=True)  # what could not get more may not give back what it got
     except MMRetrievalError as error:
-        return End(str(error)), "failed"
+        return End(str(error))
     except Exception as error:
-        return End(f"{type(error).__name__}: {error}"), "failed"
+        return End(f"{type(error).__name__}: {error}")
 
 
 def _one_thread() -> None:

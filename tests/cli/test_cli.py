@@ -126,7 +126,9 @@ def test_add_and_remove(run, world, model, tmp_path):
     folder = tmp_path / "growing"
     assert run("index", "build", folder, world / "videos/0.mp4", "--model", model)[0] == 0
     code, out, _ = run("index", "add", folder, world / "videos/1.mp4", world / "videos/0.mp4")
-    assert code == 0 and out.startswith("1 moments added, 1 were there already, 0 files set aside")
+    assert code == 0 and out == (
+        f"1 new video, 1 moment added, 1 there already\n{folder}: 2 moments of 2 videos, generation 2\n"
+    )
     assert run("index", "remove", folder, world / "videos/0.mp4")[:2] == (0, "1 moments removed\n")
     assert json.loads(run("index", "info", folder, "--json")[1])["videos"] == 1
 

@@ -9,7 +9,6 @@ import pytest
 from fakes import COLOURS, ColourModel, recording, video
 
 from mmretrieval.collection import Collection
-from mmretrieval.collection.cutting import cut
 from mmretrieval.errors import CollectionError
 from mmretrieval.media.suffixes import VIDEO_SUFFIXES
 
@@ -86,21 +85,6 @@ def test_a_long_video_becomes_windows(tmp_path, model):
     assert collection.info()["videos"] == 1
     other = Collection.build(tmp_path / "other", [long], model, "model", window=4)
     assert [(moment.start, moment.end) for moment in other.moments] == [(0, 4), (4, 8)]
-
-
-@pytest.mark.parametrize(
-    ("duration", "spans"),
-    [
-        (0.5, [(0, 0.5)]),
-        (4.0, [(0, 4.0)]),
-        (4.5, [(0, 3), (3, 4.5)]),
-        (6.0, [(0, 3), (3, 6)]),
-        (6.9, [(0, 3), (3, 6)]),
-        (7.0, [(0, 3), (3, 6), (6, 7.0)]),
-    ],
-)
-def test_windows(duration, spans):
-    assert cut(duration, 3.0) == spans
 
 
 def test_a_manifest_gives_spans_ids_and_words(tmp_path, model):
