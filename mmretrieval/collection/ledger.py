@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ class Done:
         path: The file.
         hash: Its SHA-256.
         spans: What of it was asked for.
+        moments: How many moments it has, in this shard and in earlier ones.
         bad: What could not be used: (reason, start, end).
         black: Near-black moments that were dropped.
         still: Still moments that were dropped.
@@ -48,6 +50,7 @@ class Done:
     path: str
     hash: str
     spans: list[tuple[float | None, float | None]]
+    moments: int = 0
     bad: list[tuple[str, float | None, float | None]] = field(default_factory=list)
     black: int = 0
     still: int = 0
@@ -76,6 +79,7 @@ class Ledger:
         self._rows: list[np.ndarray] = []
         self.done: dict[str, Done] = {}
         self.discarded = 0
+        self._counts: Counter[str] = Counter()
         self._next = 1
         self._sealed = 0  # moments that are in shards
         self._unsealed: list[Done] = []
@@ -111,6 +115,7 @@ class Ledger:
         """Note an embedded moment; ``embedding`` is (D,) float32."""
         self.moments.append(moment)
         self._rows.append(embedding)
+        self._counts[moment.hash] += 1
 
     def finish(self, done: Done) -> None:
         """Note that a video is finished: its moments were added before."""
@@ -118,6 +123,7 @@ class Ledger:
             self._forget(done.hash)
         else:
             self.done[done.hash] = done
+        done.moments = self._counts[done.hash]
         self._unsealed.append(done)
 
     def embeddings(self) -> np.ndarray:
@@ -167,8 +173,9 @@ class Ledger:
                 file.unlink()
                 continue
             if record["moments"]:
-                self.moments += moments_of(read_moments(self._parquet(number)))
-                self._rows += list(read_embeddings(self._parquet(number), self._key["dim"]))
+                moments = moments_of(read_moments(self._parquet(number)))
+                for moment, embedding in zip(moments, read_embeddings(self._parquet(number), self._key["dim"])):
+                    self.add(moment, embedding)
             for values in record["videos"]:
                 done = Done(**{**values, "spans": [tuple(span) for span in values["spans"]]})
                 if done.changed:
@@ -176,6 +183,8 @@ class Ledger:
                 else:
                     self.done[done.hash] = done
         self._sealed = len(self.moments)
+        # a video whose moments were in a shard that is lost is not done
+        self.done = {digest: done for digest, done in self.done.items() if self._counts[digest] == done.moments}
         for file in self._folder.iterdir():
             if file.suffix != ".json" and not file.with_suffix(".json").exists():
                 file.unlink()  # written, or begun, by a process that was killed before its record
@@ -199,6 +208,7 @@ class Ledger:
         self.moments = [self.moments[place] for place in kept]
         self._rows = [self._rows[place] for place in kept]
         self.done.pop(digest, None)
+        del self._counts[digest]
 
     def _record(self, number: int) -> Path:
         return self._folder / f"shard-{number:06d}.json"

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ class Workers:
 
     def _pump(self, jobs: deque) -> None:
         """Hand out jobs and collect pieces, in a thread of its own: who takes the pieces is busy with a network."""
+        _shield_from_interrupts()
         try:
             self._workers = [_Worker(*self._setup) for _ in range(min(self._count, len(jobs)))]
             while not self._stopping.is_set():
@@ -177,9 +179,15 @@ class _Timer:
         self.left = signal.setitimer(signal.ITIMER_REAL, 0)[0]
 
 
+def _shield_from_interrupts() -> None:
+    """Let what this thread starts not hear Ctrl-C, not even before it can ignore it: who started it decides."""
+    resource_tracker.ensure_running()  # the first call undoes what the next line does
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
 def _serve(pipe: Connection, work: Work, time_limit: float, memory_limit: int) -> None:
     """Do jobs until the other end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; who started this one decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _one_thread()
     _limit_memory(memory_limit)
