@@ -19,7 +19,7 @@ Stride = Annotated[float | None, typer.Option(help="Seconds between the starts o
 Shots = Annotated[bool, typer.Option("--shots", help="Let no moment reach over a cut from one shot to the next.")]
 KeepStill = Annotated[bool, typer.Option("--keep-still", help="Keep near-black moments and repeated still pictures.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16, int8, or auto: bf16 where the processor has it.")]
-TimeLimit = Annotated[float, typer.Option(help="Seconds after which decoding a video is given up.")]
+TimeLimit = Annotated[float, typer.Option(help="Seconds, beyond its length, to decode a video in.")]
 Processes = Annotated[int | None, typer.Option("--workers", help="Decoding processes; one for two cores by default.")]
 OnBad = Annotated[str, typer.Option(help="Broken files: skip (and list them) or raise.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was set aside.")]
@@ -35,7 +35,7 @@ def build(
     shots: Shots = False,
     keep_still: KeepStill = False,
     precision: Precision = "auto",
-    time_limit: TimeLimit = 600.0,
+    time_limit: TimeLimit = 300.0,
     workers: Processes = None,
     on_bad: OnBad = "skip",
     strict: Strict = False,
@@ -64,7 +64,7 @@ def add(
     shots: Shots = False,
     keep_still: KeepStill = False,
     precision: Precision = "auto",
-    time_limit: TimeLimit = 600.0,
+    time_limit: TimeLimit = 300.0,
     workers: Processes = None,
     on_bad: OnBad = "skip",
     strict: Strict = False,

@@ -235,7 +235,7 @@ class Collection:
         with ingest(sources, model, self.folder, options, *known) as outcome:
             self._advance(_change(manifest, outcome, self._removed_with(outcome.stale)))
         self.summary = outcome.summary
-        return Added(len(outcome.moments), outcome.summary.known, outcome.summary.quarantined)
+        return Added(len(outcome.moments), outcome.summary.known, len(outcome.set_aside))
 
     def remove(self, paths_or_ids: Iterable[str | Path]) -> int:
         """Remove videos by path (a folder: all below it) and moments by id; return how many moments went.
@@ -300,7 +300,7 @@ def _change(present: Manifest, outcome: Ingest, removed: dict[str, list[int]]) -
     time = now()
     before = {_without_time(record): record for record in present.quarantined}
     quarantined = [record for record in present.quarantined if record["path"] not in outcome.seen]
-    for item in dict.fromkeys(outcome.summary.set_aside):
+    for item in dict.fromkeys(outcome.set_aside):
         record = {name: value for name, value in item._asdict().items() if value is not None}
         # what was known to be broken keeps the time when it was first seen
         old = before.get(_without_time(record))

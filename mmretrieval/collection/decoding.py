@@ -48,6 +48,11 @@ class Opened(NamedTuple):
     metadata: dict[str, Any]
     duration: float
 
+    @property
+    def extra_time(self) -> float:
+        """Seconds by which its length raises the time limit: a long film is not a hang."""
+        return self.duration
+
 
 class Clip(NamedTuple):
     """A decoded moment.

@@ -37,7 +37,7 @@ class Options:
         shots: Let no moment reach over the boundary between two shots.
         keep_still: Keep near-black moments, and those that only repeat the still picture before them.
         precision: What the backbone computes in: "fp32", "bf16", "int8", or "auto", the fastest close one.
-        time_limit: Seconds of work after which decoding a video is given up.
+        time_limit: Seconds of work, beyond its own length, after which decoding a video is given up.
         memory_limit: Bytes that decoding a video may take.
         workers: Decoding processes; None is one for every two cores.
         progress: Show progress bars when standard error is a terminal.
@@ -53,7 +53,7 @@ class Options:
     shots: bool = False
     keep_still: bool = False
     precision: str = "auto"
-    time_limit: float = 600.0
+    time_limit: float = 300.0
     memory_limit: int = 2 << 30
     workers: int | None = None
     progress: bool = True
@@ -101,6 +101,11 @@ class Ingest:
     moved: dict[str, str]
     seen: set[str]
     summary: Summary
+
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """What cannot be used."""
+        return self.summary.set_aside
 
 
 @contextmanager

@@ -62,4 +62,4 @@ class Progress:
         return f"{self._finished} of {self._videos} videos, {rates}{failures}"
 
     def _say(self) -> None:
-        self._bar.set_postfix_str(str(self), refresh=False)
+        self._bar.set_postfix_str(str(self))

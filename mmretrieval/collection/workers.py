@@ -47,7 +47,7 @@ class Workers:
     Args:
         work: What is done with a job.
         count: Processes.
-        time_limit: Seconds a job may work.
+        time_limit: Seconds a job may work, and as many more as the pieces it gives say in an ``extra_time``.
         memory_limit: Bytes a worker may take beyond what it starts with.
         ahead: Pieces that wait here at most; each worker holds one more.
     """
@@ -160,7 +160,8 @@ class _Worker:
     def _cause(self) -> str:
         code = self.process.exitcode
         if code == -signal.SIGALRM:
-            return f"took longer than {self._limit:g} s: give it more time with --time-limit, or leave it out"
+            more = f"more than {self._limit:g} s beyond its own length"
+            return f"took too long to decode ({more}): raise --time-limit or leave it out"
         if code is not None and code < 0:
             return f"the decoder crashed on it ({signal.Signals(-code).name}): replace it or leave it out"
         return f"the decoder ended on it with exit code {code}: replace it or leave it out"
@@ -199,6 +200,7 @@ def _serve(pipe: Connection, work: Work, time_limit: float, memory_limit: int) -
             while not isinstance(piece, End):
                 with timer:
                     piece = _next(pieces, memory_limit)
+                timer.left += getattr(piece, "extra_time", 0.0)
                 pipe.send(piece)
             if piece.retired:
                 return

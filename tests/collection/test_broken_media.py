@@ -26,7 +26,7 @@ REASONS = {
     "audio only": "has no video track.",
     "zero frames": "is not a video, or is damaged (end of file).",
     "wrong extension": UNREADABLE,
-    "sleeps": "took longer than 3 s: give it more time with --time-limit, or leave it out",
+    "sleeps": "took too long to decode (more than 3 s beyond its own length): raise --time-limit or leave it out",
     "killed": "the decoder crashed on it (SIGKILL): replace it or leave it out",
     "segfault": "the decoder crashed on it (SIGSEGV): replace it or leave it out",
     "memory": "needs more than 0.5 GB of memory to be decoded: make a smaller copy or leave it out",

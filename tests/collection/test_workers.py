@@ -16,12 +16,19 @@ from mmretrieval.errors import MediaError
 GIGABYTE = 1 << 30
 
 
+class Longer(int):
+    extra_time = 60.0
+
+
 def count(job):
     """Do what the job says, after as many pieces as it says."""
     what, pieces = job
     yield from range(pieces)
     if what == "hang":
         time.sleep(3600)
+    elif what == "extend":
+        yield Longer(1)
+        time.sleep(0.6)
     elif what == "spin":
         while True:
             pass
@@ -86,7 +93,10 @@ def test_a_job_that_fails_keeps_what_it_gave_and_the_others_are_done(what, reaso
 def test_a_job_without_end_is_given_up(what):
     jobs = [("fine", 2), (what, 1), ("fine", 4)]
     pieces, ends = outcome(jobs, processes=1, time_limit=0.5)
-    assert ends[what, 1] == "took longer than 0.5 s: give it more time with --time-limit, or leave it out"
+    assert (
+        ends[what, 1]
+        == "took too long to decode (more than 0.5 s beyond its own length): raise --time-limit or leave it out"
+    )
     assert pieces[what, 1] == 1 and ends["fine", 2] is None and ends["fine", 4] is None
 
 
@@ -99,6 +109,11 @@ def test_waiting_for_a_slow_taker_is_not_work():
             time.sleep(0.2)
         taken.append(piece)
     assert taken == [*range(200), End()]
+
+
+def test_a_long_job_may_say_that_it_takes_longer():
+    _, ends = outcome([("extend", 1)], processes=1, time_limit=0.2)
+    assert ends == {("extend", 1): None}
 
 
 def test_nothing_runs_on_when_the_taker_stops():
