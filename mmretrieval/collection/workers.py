@@ -190,7 +190,7 @@ def _serve(pipe: Connection, work: Work, time_limit: float, memory_limit: int) -
     """Do jobs until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    _one_thread()
+    _get_ready()
     _limit_memory(memory_limit)
     try:
         while True:
@@ -224,8 +224,13 @@ def _next(pieces: Iterator[Any], memory_limit: int) -> Any:
         return End(f"{type(error).__name__}: {error}")
 
 
-def _one_thread() -> None:
+def _get_ready() -> None:
+    """Load what decoding takes before the time of the first job runs."""
+    import av  # noqa: F401
     import torch
+
+    import mmretrieval.data.processor
+    import mmretrieval.media.video  # noqa: F401
 
     torch.set_num_threads(1)  # the processes are the parallelism
 
