@@ -78,7 +78,7 @@ def cut(duration: float, window: float, stride: float | None = None) -> list[tup
 
 
 def _shots(duration: float, boundaries: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the shots of a video; those shorter than ``SHORTEST`` go with the one before, the first with the next."""
+    """Return the shots of a video; one shorter than ``SHORTEST`` goes with the next, the last with the one before."""
     edges = [0.0]
     for edge in sorted(boundaries):
         if edge - edges[-1] >= SHORTEST and duration - edge >= SHORTEST:

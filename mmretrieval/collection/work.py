@@ -92,7 +92,6 @@ class Work:
         register: What is taken.
         ledger: Where everything that is done goes.
         embedder: Makes embeddings of clips.
-        decoder: Makes clips of videos, in the processes of ``workers``.
         cutting: How videos are cut.
         strict: Stop at the first thing that cannot be used.
 
@@ -118,7 +117,14 @@ class Work:
         self._waiting: list[tuple[_Video, Moment, np.ndarray]] = []
 
     def run(self, decoder: Decoder, processes: int, time_limit: float, memory_limit: int, shown: bool) -> None:
-        """Do all of it; ``shown`` is whether to show a progress bar.
+        """Do all of it.
+
+        Args:
+            decoder: Makes clips of videos.
+            processes: How many of them decode.
+            time_limit: Seconds of work, beyond its own length, that a video may take.
+            memory_limit: Bytes that decoding it may take.
+            shown: Show a progress bar.
 
         Raises:
             CollectionError: Strict, and something cannot be used.
