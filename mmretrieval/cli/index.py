@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,26 +14,44 @@ Folder = Annotated[Path, typer.Argument(help="The folder of the collection.")]
 Sources = Annotated[list[Path], typer.Argument(help="Video files, folders of them, or manifests (.jsonl).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain values for scripts.")]
 
+Window = Annotated[float, typer.Option(help="Seconds of a moment, at least 1.")]
+Stride = Annotated[float | None, typer.Option(help="Seconds between the starts of moments; a window by default.")]
+Shots = Annotated[bool, typer.Option("--shots", help="Let no moment reach over a cut from one shot to the next.")]
+KeepStill = Annotated[bool, typer.Option("--keep-still", help="Keep near-black moments and repeated still pictures.")]
+Precision = Annotated[str, typer.Option(help="fp32, bf16, int8, or auto: bf16 where the processor has it.")]
+TimeLimit = Annotated[float, typer.Option(help="Seconds, beyond its length, to decode a video in.")]
+Processes = Annotated[int | None, typer.Option("--workers", help="Decoding processes; one for two cores by default.")]
+OnBad = Annotated[str, typer.Option(help="Broken files: skip (and list them) or raise.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was set aside.")]
+
 
 @index.command()
 def build(
     collection: Folder,
     sources: Sources,
     model: Annotated[Path, typer.Option(help="The saved model that embeds the videos.")],
-    window: Annotated[float, typer.Option(min=1.0, help="Seconds of a moment.")] = 3.0,
-    on_bad: Annotated[str, typer.Option(help="Broken files: skip (and list them) or raise.")] = "skip",
+    window: Window = 3.0,
+    stride: Stride = None,
+    shots: Shots = False,
+    keep_still: KeepStill = False,
+    precision: Precision = "auto",
+    time_limit: TimeLimit = 300.0,
+    workers: Processes = None,
+    on_bad: OnBad = "skip",
+    strict: Strict = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Embed videos and make them searchable; given again, it embeds only what is new.
+    """Embed videos and make them searchable; given again, or after an interruption, it does only the rest.
 
     Example: mmretrieval index build indexes/holidays --model runs/demo/model ~/Videos
     """
     from mmretrieval.collection import Collection
     from mmretrieval.model import RetrievalModel
 
-    made = Collection.build(
-        collection, sources, RetrievalModel.from_pretrained(model), model, window=window, on_bad=on_bad
-    )
-    _summarise(made.info())
+    options = {"window": window, "stride": stride, "shots": shots, "keep_still": keep_still, "precision": precision}
+    limits = {"time_limit": time_limit, "workers": workers, "on_bad": on_bad}
+    loaded = RetrievalModel.from_pretrained(model)
+    _report(Collection.build(collection, sources, loaded, model, **options, **limits), strict, as_json)
 
 
 @index.command()
@@ -41,16 +59,25 @@ def add(
     collection: Folder,
     sources: Sources,
     model: Annotated[Path | None, typer.Option(help="The model, if it has moved since indexing.")] = None,
-    window: Annotated[float, typer.Option(min=1.0, help="Seconds of a moment.")] = 3.0,
-    on_bad: Annotated[str, typer.Option(help="Broken files: skip (and list them) or raise.")] = "skip",
+    window: Window = 3.0,
+    stride: Stride = None,
+    shots: Shots = False,
+    keep_still: KeepStill = False,
+    precision: Precision = "auto",
+    time_limit: TimeLimit = 300.0,
+    workers: Processes = None,
+    on_bad: OnBad = "skip",
+    strict: Strict = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Add videos to a collection with the model that made it."""
+    """Add videos to a collection with the model that made it, in the precision that made it."""
     from mmretrieval.search.searcher import Searcher
 
+    options = {"window": window, "stride": stride, "shots": shots, "keep_still": keep_still, "precision": precision}
+    limits = {"time_limit": time_limit, "workers": workers, "on_bad": on_bad}
     searcher = Searcher.open(collection, model)
-    added = searcher.collection.add(sources, searcher.model, window=window, on_bad=on_bad)
-    typer.echo(f"{added.added} moments added, {added.known} were there already, {added.set_aside} files set aside")
-    _summarise(searcher.collection.info())
+    searcher.collection.add(sources, searcher.model, **options, **limits)
+    _report(searcher.collection, strict, as_json)
 
 
 @index.command()
@@ -92,6 +119,24 @@ def verify(collection: Folder, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if problems else 0)
 
 
+def _report(collection: Any, strict: bool, as_json: bool) -> None:
+    """Say what a build or an addition did, and what the collection is now."""
+    summary = collection.summary
+    if as_json:
+        typer.echo(json.dumps({**summary.to_json(), "collection": collection.info()}, indent=2))
+    else:
+        for line in summary.lines():
+            typer.echo(line)
+        if summary.quarantined:
+            typer.echo(f"the whole list: mmretrieval index info {collection.folder}")
+        facts = collection.info()
+        typer.echo(
+            f"{collection.folder}: {facts['moments']} moments of {facts['videos']} videos, "
+            f"generation {facts['generation']}"
+        )
+    raise typer.Exit(1 if strict and summary.quarantined else 0)
+
+
 def _summarise(facts: dict) -> None:
     for name, value in facts.items():
         if not isinstance(value, list | dict):
@@ -100,4 +145,9 @@ def _summarise(facts: dict) -> None:
         if isinstance(value, dict):
             typer.echo(f"{name:14} " + ", ".join(f"{key} {part}" for key, part in value.items()))
     for aside in facts.get("set_aside", []):
-        typer.echo(f"set aside: {aside['path']}: {aside['reason']}")
+        typer.echo(f"set aside: {aside['path']}{_where(aside)}: {aside['reason']}")
+
+
+def _where(aside: dict) -> str:
+    times = [f"{aside[name]:.1f}" for name in ("start", "end") if name in aside]
+    return f" at {'–'.join(times)} s" if times else ""

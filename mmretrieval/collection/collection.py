@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mmretrieval.collection.cutting import WINDOW
 from mmretrieval.collection.generations import (
     Change,
     first_generation,
@@ -18,7 +19,7 @@ from mmretrieval.collection.generations import (
     write_generation,
 )
 from mmretrieval.collection.index import index_from_bytes, search_index
-from mmretrieval.collection.ingest import Ingest, ingest
+from mmretrieval.collection.ingest import Ingest, Options, ingest
 from mmretrieval.collection.manifest import (
     NAME,
     Manifest,
@@ -29,15 +30,12 @@ from mmretrieval.collection.manifest import (
     read_manifest,
 )
 from mmretrieval.collection.segments import Moment, moments_of
-from mmretrieval.collection.sources import SHORTEST
+from mmretrieval.collection.summary import Summary
 from mmretrieval.collection.verify import Problem, check_files, verify_collection
 from mmretrieval.errors import CollectionError
 
 if TYPE_CHECKING:
     import pyarrow
-
-WINDOW = 3.0
-"""Seconds of a moment where nobody says otherwise."""
 
 
 class Added(NamedTuple):
@@ -57,6 +55,8 @@ class Collection:
     def __init__(self, folder: str | Path, manifest: Manifest):
         self.folder = Path(folder)
         self.manifest = manifest
+        self.summary = Summary()
+        """What the last ``build`` or ``add`` of this object did."""
 
     @classmethod
     def build(
@@ -70,6 +70,7 @@ class Collection:
         progress: bool = True,
         backend: str = "pyav",
         on_bad: str = "skip",
+        **more: Any,
     ) -> Collection:
         """Make a collection of videos, or add what is missing to one that the same model made.
 
@@ -82,26 +83,29 @@ class Collection:
             progress: Show progress bars when standard error is a terminal.
             backend: The video reader: ``pyav``, the careful one, or ``decord``.
             on_bad: "skip" sets broken files aside and lists them, "raise" stops at the first.
+            more: Further options, see ``ingest.Options``.
 
         Raises:
             CollectionError: Nothing was found, nothing could be used, or the folder holds something else.
-            StorageError: The disk is full or refuses to be written. Nothing is left behind.
+            StorageError: The disk is full or refuses to be written. Run again, it goes on from what was done.
         """
         folder = Path(path)
-        options = {"window": window, "progress": progress, "backend": backend, "on_bad": on_bad}
+        options = Options(window=window, progress=progress, backend=backend, on_bad=on_bad, **more)
         if (folder / NAME).exists():
             collection = cls.open(folder)
-            collection.add(sources, model, **options)
+            collection._ingest(sources, model, options)
             return collection
         if folder.exists() and (not folder.is_dir() or _has_foreign(folder)):
             raise CollectionError(f"'{folder}' is not empty and not a collection: give a new folder")
-        _check_window(window)
         _check_video(model)
-        outcome = ingest(sources, model, [], **options)
-        if not outcome.moments:
-            raise _nothing_usable(outcome)
-        start = first_generation(model.metric, model.dim, _model_record(folder, model, model_path))
-        return cls(folder, write_generation(folder, start, _change(start, outcome, {})))
+        with ingest(sources, model, folder, options) as outcome:
+            if not outcome.moments:
+                raise _nothing_usable(outcome)
+            record = {**_model_record(folder, model, model_path), "precision": outcome.precision}
+            start = first_generation(model.metric, model.dim, record)
+            collection = cls(folder, write_generation(folder, start, _change(start, outcome, {})))
+        collection.summary = outcome.summary
+        return collection
 
     @classmethod
     def open(cls, path: str | Path) -> Collection:
@@ -209,6 +213,7 @@ class Collection:
         progress: bool = True,
         backend: str = "pyav",
         on_bad: str = "skip",
+        **more: Any,
     ) -> Added:
         """Add videos. What is there already, by content and span, is not embedded again.
 
@@ -219,13 +224,18 @@ class Collection:
             CollectionError: Another model, nothing found, or another process changed the collection meanwhile.
             StorageError: The disk is full or refuses to be written; the collection stays as it was.
         """
+        options = Options(window=window, progress=progress, backend=backend, on_bad=on_bad, **more)
+        return self._ingest(sources, model, options)
+
+    def _ingest(self, sources: Sequence[str | Path], model: Any, options: Options) -> Added:
         self.check_model(model)
-        _check_window(window)
-        options = {"window": window, "progress": progress, "backend": backend, "on_bad": on_bad}
-        outcome = ingest(sources, model, self.moments, **options)
-        change = _change(self.manifest, outcome, self._removed_with(outcome.stale))
-        self._advance(change)
-        return Added(len(outcome.moments), outcome.known, len(outcome.set_aside))
+        manifest = self.manifest
+        precision = manifest.model.get("precision", "fp32")  # collections of earlier versions do not say
+        known = (self.moments, manifest.quarantined, precision)
+        with ingest(sources, model, self.folder, options, *known) as outcome:
+            self._advance(_change(manifest, outcome, self._removed_with(outcome.stale)))
+        self.summary = outcome.summary
+        return Added(len(outcome.moments), outcome.summary.known, len(outcome.set_aside))
 
     def remove(self, paths_or_ids: Iterable[str | Path]) -> int:
         """Remove videos by path (a folder: all below it) and moments by id; return how many moments went.
@@ -312,12 +322,9 @@ def _model_record(folder: Path, model: Any, model_path: str | Path) -> dict[str,
 
 def _has_foreign(folder: Path) -> bool:
     """Return whether a folder without a manifest holds anything but what an interrupted build left there."""
-    return any(not (item.name == "segments" or item.name.startswith((".", "index-"))) for item in folder.iterdir())
-
-
-def _check_window(window: float) -> None:
-    if not window >= SHORTEST:
-        raise CollectionError(f"a window lasts at least {SHORTEST:g} s, got {window:g} s")
+    return any(
+        not (item.name in ("segments", "pending") or item.name.startswith((".", "index-"))) for item in folder.iterdir()
+    )
 
 
 def _check_video(model: Any) -> None:
@@ -328,6 +335,12 @@ def _check_video(model: Any) -> None:
 
 
 def _nothing_usable(outcome: Ingest) -> CollectionError:
-    first, count = outcome.set_aside[0], len(outcome.set_aside)
+    summary = outcome.summary
+    if not summary.set_aside:
+        return CollectionError(
+            f"nothing is left to index: {summary.black} near-black and {summary.still} still moments were dropped; "
+            f"keep them with --keep-still"
+        )
+    first, count = summary.set_aside[0], summary.quarantined
     start = "the only video is unusable" if count == 1 else f"all {count} videos are unusable; the first"
     return CollectionError(f"{start}: {first.path}: {first.reason}")

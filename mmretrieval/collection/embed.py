@@ -1,165 +1,116 @@
-"""From spans of videos to embeddings: files are hashed and decoded by threads, moments encoded in batches."""
+"""Clips to embeddings, by the model's video backbone made fast for inference."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from mmretrieval.collection.segments import Moment
-from mmretrieval.collection.sources import SetAside, Source, cut
 from mmretrieval.environment import cores
-from mmretrieval.errors import MMRetrievalError
-from mmretrieval.files import sha256_file
+from mmretrieval.errors import CollectionError, ModelError
 
-BATCH = 32
-AHEAD = 8
-"""Decoded moments that may wait for the model, per worker: what bounds the memory."""
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+"""What may be asked for; ``auto`` is bf16 where the processor computes it itself, else fp32."""
 
-T = TypeVar("T")
-R = TypeVar("R")
+BATCH_PIXELS = 4_000_000
+MOST_CLIPS = 32
+"""Clips embedded at a time: as many as have so many pixels, and no more; this bounds the memory activations take."""
 
-
-class Facts(NamedTuple):
-    """What is known about a video file before it is decoded."""
-
-    hash: str
-    duration: float
-    metadata: dict[str, Any]
+CALIBRATION = 32
+"""Clips, the first ones, that int8 takes its ranges from."""
 
 
-def read_facts(paths: Sequence[str], backend: str, step: Callable[[bool], Any]) -> dict[str, Facts | str]:
-    """Hash and open every file; the answer by path is its facts, or the reason why it cannot be used.
+class Embedder:
+    """Embeds clips with the deployed backbone of a model, which itself stays as it is.
 
-    ``step`` is called once per file with whether it worked.
+    Args:
+        model: A ``RetrievalModel``, or whatever has its ``embed``, ``dim`` and ``processor``.
+        precision: One of ``PRECISIONS``.
+
+    Attributes:
+        precision: The one used, never ``auto``.
+        batch_size: Clips to give at a time.
+
+    Raises:
+        CollectionError: An unknown precision, or one that this model's video encoder cannot be deployed in.
+        ModelError: Features in this precision are too far from the model's own.
     """
 
-    def read(path: str) -> Facts | str:
-        return _or_reason(path, lambda: _facts(path, backend))
+    def __init__(self, model: Any, precision: str = "auto"):
+        if precision not in PRECISIONS:
+            raise CollectionError(f"unknown precision '{precision}': use one of {', '.join(PRECISIONS)}")
+        self._model = model
+        self._encoder = _encoder(model)
+        self._backbone = getattr(self._encoder, "backbone", None)
+        self._deployed: Any = None
+        if self._backbone is None and precision not in ("auto", "fp32"):
+            raise CollectionError(f"this model's video encoder runs in fp32 alone: {precision} is for backbones")
+        self.precision = self._choose() if precision == "auto" else precision
+        spec = model.processor.clip_spec
+        self.batch_size = max(1, min(MOST_CLIPS, BATCH_PIXELS // (spec.frames * spec.size**2)))
 
-    facts = {}
-    for path, answer in zip(paths, _in_order(read, paths)):
-        facts[path] = answer
-        step(not isinstance(answer, str))
-    return facts
+    @property
+    def wanted(self) -> int:
+        """Clips to give next: more the first time where a precision is calibrated with them."""
+        return CALIBRATION if self.precision == "int8" and self._deployed is None else self.batch_size
 
+    def __call__(self, clips: Sequence[np.ndarray], threads: int | None = None) -> np.ndarray:
+        """Embed clips (T, C, size, size) uint8 on so many threads, all cores by default: (n, D) float32."""
+        import torch
 
-def plan(
-    sources: Sequence[Source], facts: dict[str, Facts | str], window: float
-) -> tuple[list[Moment], list[SetAside]]:
-    """Cut sources into moments; what cannot be cut is set aside.
-
-    A moment is named after its manifest row, else after its file's name and content; windows add their span.
-    """
-    moments: list[Moment] = []
-    aside: dict[str, SetAside] = {}
-    for source in sources:
-        known = facts[source.path]
-        if isinstance(known, str):
-            aside[source.path] = SetAside(source.path, known)
-            continue
-        if source.start is None and source.end is None:
-            spans = cut(known.duration, window)
-        else:
-            spans = [(source.start or 0.0, known.duration if source.end is None else source.end)]
-        name = source.id or f"{Path(source.path).stem}-{known.hash[:12]}"
-        for start, end in spans:
-            moment_id = name if len(spans) == 1 else f"{name}@{start:.3f}-{end:.3f}"
-            metadata = {**known.metadata, **source.metadata}
-            moments.append(Moment(moment_id, source.path, start, end, known.hash, metadata))
-    return moments, list(aside.values())
-
-
-def embed_moments(
-    model: Any, moments: Sequence[Moment], backend: str, step: Callable[[bool], Any]
-) -> tuple[list[Moment], np.ndarray, list[SetAside]]:
-    """Decode and embed moments; ``step`` is called once per moment with whether it could be decoded.
-
-    Returns:
-        The moments that worked, their embeddings (n, D) float32, and the others with their reasons.
-    """
-
-    def decode(moment: Moment) -> Any:
-        clip = (moment.path, moment.start, moment.end)
-        return _or_reason(moment.path, lambda: model.processor.video(*clip, backend=backend))
-
-    kept: list[Moment] = []
-    rows: list[np.ndarray] = []
-    aside: list[SetAside] = []
-    waiting: list[tuple[Moment, Any]] = []
-
-    def encode() -> None:
-        embeddings = model.embed("video", [clip for _, clip in waiting])
-        for (moment, _), embedding in zip(waiting, embeddings):
-            if np.isfinite(embedding).all():
-                kept.append(moment)
-                rows.append(np.asarray(embedding, np.float32))
-            else:
-                reason = "the model made numbers of it that are not finite"
-                aside.append(SetAside(moment.path, reason, moment.start, moment.end))
-        waiting.clear()
-
-    for moment, clip in zip(moments, _in_order(decode, moments)):
-        if isinstance(clip, str):
-            aside.append(SetAside(moment.path, clip, moment.start, moment.end))
-        else:
-            waiting.append((moment, clip))
-        if len(waiting) == BATCH:
-            encode()
-        step(not isinstance(clip, str))
-    if waiting:
-        encode()
-    return kept, np.stack(rows) if rows else np.zeros((0, model.dim), np.float32), aside
-
-
-def _facts(path: str, backend: str) -> Facts:
-    from mmretrieval.media.video import open_video
-
-    digest = sha256_file(path)
-    with open_video(path, backend) as video:
-        info = video.info
-    modified = datetime.fromtimestamp(os.path.getmtime(path), UTC).isoformat(timespec="seconds")
-    metadata = {
-        "width": int(info.width),
-        "height": int(info.height),
-        "fps": round(float(info.fps), 3),
-        "duration": round(float(info.duration), 3),
-        "modified": modified,
-    }
-    # whole milliseconds, rounded down: a span that ends with its video must not end after it
-    return Facts(digest, math.floor(info.duration * 1000) / 1000, metadata)
-
-
-def _or_reason(path: str, work: Callable[[], R]) -> R | str:
-    """Return what ``work`` returns, or why it failed: a damaged file can make a decoder raise anything."""
-    try:
-        return work()
-    except MMRetrievalError as error:
-        return str(error).removeprefix(f"{path}: ")
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-
-
-def _in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Run ``work`` over ``items`` in threads and yield the answers in order, never far ahead of who takes them."""
-    workers = cores()
-    running: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+        before = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads or cores()))
         try:
-            for item in items:
-                running.append(pool.submit(work, item))
-                if len(running) >= workers * AHEAD:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
+            items = [torch.from_numpy(clip) for clip in clips]
+            if self._backbone is not None:
+                self._deployed = self._deployed or self._deploy(items)
+                self._encoder.backbone = self._deployed
+            rows = [
+                self._model.embed("video", items[first : first + self.batch_size])
+                for first in range(0, len(items), self.batch_size)
+            ]
         finally:
-            # when the taker stops early (Ctrl-C, a full disk), what has not begun never begins
-            for future in running:
-                future.cancel()
+            if self._backbone is not None:
+                self._encoder.backbone = self._backbone
+            torch.set_num_threads(before)
+        return np.concatenate(rows).astype(np.float32, copy=False)
+
+    def _choose(self) -> str:
+        """Return bf16 where it is fast and close enough, else fp32."""
+        if self._backbone is None:
+            return "fp32"
+        from mmretrieval.backbones.deploy import deploy, fast_precisions
+
+        if "bf16" not in fast_precisions() or next(self._backbone.parameters()).device.type != "cpu":
+            return "fp32"
+        try:
+            self._deployed = deploy(self._backbone, "bf16")
+        except ModelError:
+            return "fp32"
+        return "bf16"
+
+    def _deploy(self, clips: list) -> Any:
+        from mmretrieval.backbones.deploy import deploy
+
+        if self.precision == "fp32":
+            try:
+                return deploy(self._backbone, "fp32")
+            except ModelError:  # the network does something between its layers: it computes as it is
+                return self._backbone
+        calibration = self._normalised(clips[:CALIBRATION]) if self.precision == "int8" else None
+        return deploy(self._backbone, self.precision, calibration)
+
+    def _normalised(self, clips: list) -> list:
+        from mmretrieval.data.processor import pad
+        from mmretrieval.media.transforms import normalize
+
+        spec = self._encoder.spec
+        batches = [pad(clips[first : first + self.batch_size], 0) for first in range(0, len(clips), self.batch_size)]
+        return [batch._replace(values=normalize(batch.values, spec.mean, spec.std)) for batch in batches]
+
+
+def _encoder(model: Any) -> Any:
+    """Return the video encoder inside a ``RetrievalModel``; None in what only behaves like one."""
+    branches = getattr(model, "branches", None)
+    return branches["video"].encoder if branches is not None and "video" in branches else None

@@ -1,20 +1,81 @@
-"""What a build or an addition brings in: new moments with their embeddings, and everything worth noting on the way."""
+"""What a build or an addition brings in: new moments with their embeddings, and everything worth noting on the way.
+
+Videos are told apart by the hash of their content. Worker processes decode them, the model embeds what comes, the
+ledger keeps what is done, and in the end all of it is one addition to the collection.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmretrieval.collection.embed import Facts, embed_moments, plan, read_facts
+from mmretrieval.collection.cutting import WINDOW, Cutting
+from mmretrieval.collection.decoding import Span
+from mmretrieval.collection.embed import Embedder
+from mmretrieval.collection.ledger import Ledger
+from mmretrieval.collection.looking import Look, look_at
 from mmretrieval.collection.segments import Moment
-from mmretrieval.collection.sources import SetAside, find_sources
-from mmretrieval.errors import CollectionError
+from mmretrieval.collection.sources import SetAside, Source, find_sources
+from mmretrieval.collection.summary import Summary
+from mmretrieval.collection.work import CUT, Register, Task, Work, decoder_of, size_of
+from mmretrieval.environment import cores
+from mmretrieval.errors import CollectionError, StorageError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How videos become moments with embeddings.
+
+    Attributes:
+        window: Seconds of a moment; a video at most one second longer is one moment.
+        stride: Seconds from the start of one moment to the next; None is ``window``.
+        shots: Let no moment reach over the boundary between two shots.
+        keep_still: Keep near-black moments, and those that only repeat the still picture before them.
+        precision: What the backbone computes in: "fp32", "bf16", "int8", or "auto", the fastest close one.
+        time_limit: Seconds of work, beyond its own length, after which decoding a video is given up.
+        memory_limit: Bytes that decoding a video may take.
+        workers: Decoding processes; None is one for every two cores.
+        progress: Show progress bars when standard error is a terminal.
+        backend: The video reader: ``pyav``, the careful one, or ``decord``.
+        on_bad: "skip" sets broken files aside and lists them, "raise" stops at the first.
+
+    Raises:
+        CollectionError: A value that is not allowed.
+    """
+
+    window: float = WINDOW
+    stride: float | None = None
+    shots: bool = False
+    keep_still: bool = False
+    precision: str = "auto"
+    time_limit: float = 300.0
+    memory_limit: int = 2 << 30
+    workers: int | None = None
+    progress: bool = True
+    backend: str = "pyav"
+    on_bad: str = "skip"
+
+    def __post_init__(self):
+        _ = self.cutting
+        if not self.time_limit > 0:
+            raise CollectionError(f"a video may take more than 0 s to decode, got {self.time_limit:g} s")
+        if self.workers is not None and self.workers < 1:
+            raise CollectionError(f"at least 1 process decodes, got {self.workers}")
+
+    @property
+    def cutting(self) -> Cutting:
+        """How videos are cut."""
+        return Cutting(self.window, self.stride, self.shots, self.keep_still)
+
+    @property
+    def processes(self) -> int:
+        """Decoding processes; the other cores are for the model."""
+        return max(1, cores() // 2) if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)
@@ -24,121 +85,175 @@ class Ingest:
     Attributes:
         moments: New moments.
         embeddings: Theirs, (n, D) float32.
-        known: How many moments were in the collection already.
+        precision: What the embeddings were computed in.
         stale: Rows of the collection whose file now holds something else.
-        set_aside: What cannot be used.
         duplicates: Path of the file with the same content, by path.
         moved: Present path by content hash, for files that were renamed.
-        seen: Every path that was looked at.
+        seen: Every path of which all that is known is said here; what is noted about others stays.
+        summary: The outcome in numbers, and what cannot be used.
     """
 
     moments: list[Moment]
     embeddings: np.ndarray
-    known: int
+    precision: str
     stale: list[int]
-    set_aside: list[SetAside]
-    duplicates: dict[str, str] = field(default_factory=dict)
-    moved: dict[str, str] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+    duplicates: dict[str, str]
+    moved: dict[str, str]
+    seen: set[str]
+    summary: Summary
 
-
-def ingest(
-    paths: Sequence[str | Path],
-    model: Any,
-    existing: Sequence[Moment],
-    *,
-    window: float,
-    progress: bool,
-    backend: str,
-    on_bad: str,
-) -> Ingest:
-    """Find, hash, cut, decode and embed; what ``existing`` moments cover already is not embedded again.
-
-    Raises:
-        CollectionError: A path does not exist, nothing was found, or ``on_bad`` is "raise" and something is broken.
-    """
-    sources, aside = find_sources(paths)
-    files = list(dict.fromkeys(source.path for source in sources))
-    with _bar("reading files", "video", len(files), progress) as step:
-        facts = read_facts(files, backend, step)
-    planned, uncut = plan(sources, facts, window)
-    aside += uncut
-    moved, duplicates = _renamed(existing, facts)
-    stale = [row for row, moment in enumerate(existing) if _is_stale(moment, facts, moved)]
-    gone = set(stale)
-    fresh, known, refused = _fresh(planned, (moment for row, moment in enumerate(existing) if row not in gone))
-    aside += refused
-    _refuse(aside, on_bad)
-    with _bar("embedding", "moment", len(fresh), progress) as step:
-        moments, embeddings, undecoded = embed_moments(model, fresh, backend, step)
-    _refuse(undecoded, on_bad)
-    return Ingest(moments, embeddings, known, stale, aside + undecoded, duplicates, moved, set(files))
-
-
-def _renamed(existing: Sequence[Moment], facts: dict[str, Facts | str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Compare by content: return present path by hash of files that were renamed, and original by path of copies."""
-    home = {moment.hash: moment.path for moment in existing}
-    moved: dict[str, str] = {}
-    duplicates: dict[str, str] = {}
-    for path, known in facts.items():
-        if isinstance(known, str):
-            continue
-        original = moved.get(known.hash) or home.setdefault(known.hash, path)
-        if original == path:
-            continue
-        if os.path.exists(original):
-            duplicates[path] = original
-        else:
-            moved[known.hash] = path
-    return moved, duplicates
-
-
-def _is_stale(moment: Moment, facts: dict[str, Facts | str], moved: dict[str, str]) -> bool:
-    """Return whether the file of a moment was replaced by one with other content."""
-    known = facts.get(moved.get(moment.hash, moment.path))
-    return isinstance(known, Facts) and known.hash != moment.hash
-
-
-def _fresh(planned: Sequence[Moment], existing: Iterable[Moment]) -> tuple[list[Moment], int, list[SetAside]]:
-    """Return the planned moments that are new, how many are not, and those whose id is taken."""
-    spans: set[tuple[str, float, float]] = set()
-    ids: dict[str, str] = {}
-    for moment in existing:
-        spans.add((moment.hash, moment.start, moment.end))
-        ids[moment.id] = moment.path
-    fresh, known, refused = [], 0, []
-    for moment in planned:
-        span = (moment.hash, moment.start, moment.end)
-        if span in spans:
-            known += 1
-        elif moment.id in ids:
-            reason = f"its id '{moment.id}' is taken by {ids[moment.id]}: give it another"
-            refused.append(SetAside(moment.path, reason, moment.start, moment.end))
-        else:
-            spans.add(span)
-            ids[moment.id] = moment.path
-            fresh.append(moment)
-    return fresh, known, refused
-
-
-def _refuse(aside: Sequence[SetAside], on_bad: str) -> None:
-    if aside and on_bad == "raise":
-        raise CollectionError(f"{aside[0].path}: {aside[0].reason}")
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """What cannot be used."""
+        return self.summary.set_aside
 
 
 @contextmanager
-def _bar(title: str, unit: str, total: int, progress: bool) -> Iterator[Callable[[bool], None]]:
-    """Show a progress bar with rate, time left and failures; quiet when not asked for or not on a terminal."""
-    from tqdm import tqdm
+def ingest(
+    paths: Sequence[str | Path],
+    model: Any,
+    folder: Path,
+    options: Options,
+    existing: Sequence[Moment] = (),
+    quarantined: Sequence[dict[str, Any]] = (),
+    precision: str | None = None,
+) -> Iterator[Ingest]:
+    """Find, hash, cut, decode and embed; what is known already is not embedded again.
 
-    failures = 0
-    with tqdm(total=total, desc=title, unit=unit, disable=None if progress else True) as bar:
+    Give the outcome to the collection inside the ``with`` block: when it ends well, the pending shards in ``folder``,
+    from which an interrupted run goes on, are removed.
 
-        def step(worked: bool) -> None:
-            nonlocal failures
-            if not worked:
-                failures += 1
-                bar.set_postfix(set_aside=failures)
-            bar.update()
+    Args:
+        paths: Video files, folders of them and manifests.
+        model: The model that embeds.
+        folder: The collection.
+        options: How to do it.
+        existing: Moments that are in the collection.
+        quarantined: What the collection noted as unusable.
+        precision: What its embeddings were computed in; None where there are none.
 
-        yield step
+    Raises:
+        CollectionError: A path does not exist, nothing was found, another process is adding to the collection, it has
+            another precision than asked for, or ``on_bad`` is "raise" and something is broken.
+        StorageError: The disk is full or refuses to be written; what was done before it was stays for the next run.
+        KeyboardInterrupt: Somebody pressed Ctrl-C; what is done stays for the next run.
+    """
+    sources, aside = find_sources(paths)
+    look = look_at(sources, existing, options.progress)
+    aside += look.unreadable
+    if aside and options.on_bad == "raise":
+        raise CollectionError(f"{aside[0].path}: {aside[0].reason}")
+    embedder = Embedder(model, _precision(folder, options.precision, precision))
+    cutting = options.cutting
+    key = {"model": model.fingerprint(), "precision": embedder.precision, "dim": model.dim}
+    with Ledger(folder, {**key, "cutting": cutting.name, "backend": options.backend}) as ledger:
+        live = [moment for row, moment in enumerate(existing) if row not in look.stale]
+        resumed = [moment for moment in ledger.moments if look.path_of(moment.hash, moment.path)]
+        register = Register([*live, *resumed])
+        tasks, settled = _tasks(look, live, quarantined, ledger, cutting.name)
+        work = Work(tasks, register, ledger, embedder, cutting, options.on_bad == "raise")
+        with _keeping(ledger, work, len(tasks)):
+            decoder = decoder_of(model, options.backend, cutting)
+            work.run(decoder, options.processes, options.time_limit, options.memory_limit, options.progress)
+        yield _outcome(look, live, ledger, work, aside, settled, embedder.precision, len(resumed))
+        ledger.clear()
+
+
+def _precision(folder: Path, asked: str, recorded: str | None) -> str:
+    """Return the precision to embed in: that of the collection, if it has one."""
+    if recorded is None:
+        return asked
+    if asked not in ("auto", recorded):
+        raise CollectionError(
+            f"the embeddings of {folder} were computed in {recorded}, {asked} was asked for: leave --precision out, "
+            f"or build another collection"
+        )
+    return recorded
+
+
+def _tasks(
+    look: Look, live: Sequence[Moment], quarantined: Sequence[dict[str, Any]], ledger: Ledger, cutting: str
+) -> tuple[list[Task], set[str]]:
+    """Return the videos that have to be looked at, and the paths of which everything is known."""
+    spans = {(moment.hash, moment.start, moment.end) for moment in live}
+    ways = {(moment.hash, moment.metadata.get(CUT)) for moment in live}
+    # a file that failed as a whole, for lack of time it may be, is tried again
+    failed = {record["path"] for record in quarantined if "start" not in record}
+    asked: dict[str, dict[Span, Source]] = {}
+    settled = set()
+    for source in look.sources:
+        digest = look.hashes[source.path]
+        whole = source.start is None and source.end is None
+        if whole and (digest, cutting) in ways and source.path not in failed:
+            if source.path not in look.duplicates and source.path not in look.moved.values():
+                settled.add(source.path)
+        elif (digest, source.start, source.end) not in spans:
+            asked.setdefault(digest, {}).setdefault((source.start, source.end), source)
+    tasks = []
+    for digest, sources in asked.items():
+        if digest in ledger.done and set(sources) <= set(ledger.done[digest].spans):
+            continue
+        path = next(iter(sources.values())).path
+        tasks.append(Task(path, digest, size_of(path), sources))
+    return tasks, settled
+
+
+@contextmanager
+def _keeping(ledger: Ledger, work: Work, videos: int) -> Iterator[None]:
+    """On Ctrl-C keep what is done, and say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(StorageError):
+            ledger.seal()
+        kept = f"{work.finished} of {videos} videos are done and kept"
+        raise KeyboardInterrupt(f"interrupted; {kept}: run the same command again to go on") from None
+
+
+def _outcome(
+    look: Look,
+    live: Sequence[Moment],
+    ledger: Ledger,
+    work: Work,
+    aside: list[SetAside],
+    settled: set[str],
+    precision: str,
+    resumed: int,
+) -> Ingest:
+    """Put everything that is done together, in the order of the sources."""
+    present = set(look.hashes.values())
+    there = Register(live)
+    place = {digest: number for number, digest in enumerate(dict.fromkeys(look.hashes.values()))}
+    rows, moments = [], []
+    for row, moment in enumerate(ledger.moments):
+        path = look.path_of(moment.hash, moment.path)
+        # what a run that was killed just after it wrote the manifest has left is in the collection
+        if path is not None and not there.knows(moment):
+            rows.append(row)
+            moments.append(moment._replace(path=path))
+    order = sorted(range(len(rows)), key=lambda n: (place.get(moments[n].hash, -1), moments[n].start, moments[n].end))
+    done = [(look.path_of(item.hash, item.path), item) for item in ledger.done.values()]
+    done += [(item.path, item) for item in work.changed]
+    done = [(path, item) for path, item in done if path is not None]
+    aside = aside + [SetAside(path, *bad) for path, item in done for bad in item.bad]
+    summary = Summary(
+        videos=len(done),
+        moments=len(rows),
+        resumed=min(resumed, len(rows)),
+        known=sum(moment.hash in present for moment in live),
+        duplicates=len(look.duplicates),
+        black=sum(item.black for _, item in done),
+        still=sum(item.still for _, item in done),
+        discarded=ledger.discarded,
+        set_aside=tuple(aside),
+    )
+    return Ingest(
+        moments=[moments[n] for n in order],
+        embeddings=ledger.embeddings()[[rows[n] for n in order]],
+        precision=precision,
+        stale=sorted(look.stale),
+        duplicates=look.duplicates,
+        moved=look.moved,
+        seen=set(look.hashes) - settled | {item.path for item in aside},
+        summary=summary,
+    )

@@ -10,9 +10,6 @@ from typing import Any, NamedTuple
 from mmretrieval.errors import CollectionError
 from mmretrieval.media.suffixes import VIDEO_SUFFIXES
 
-SHORTEST = 1.0
-"""Seconds below which the rest of a video is joined to, or dropped after, its last window."""
-
 
 class Source(NamedTuple):
     """One thing to index: a whole video, or the span of one that a manifest row names.
@@ -68,18 +65,6 @@ def find_sources(paths: Sequence[str | Path]) -> tuple[list[Source], list[SetAsi
         where = ", ".join(map(str, paths)) or "nothing"
         raise CollectionError(f"no videos in {where}: known are {' '.join(VIDEO_SUFFIXES)}")
     return found, aside
-
-
-def cut(duration: float, window: float) -> list[tuple[float, float]]:
-    """Cut a video of ``duration`` seconds into windows of ``window`` seconds, one after the other.
-
-    A video that is not longer than a window and ``SHORTEST`` stays whole; a last window shorter than ``SHORTEST`` is
-    dropped.
-    """
-    if duration <= window + SHORTEST:
-        return [(0.0, duration)]
-    count = int((duration - SHORTEST) / window) + 1
-    return [(number * window, min((number + 1) * window, duration)) for number in range(count)]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -22,7 +22,7 @@ from mmretrieval.media.video import open_video
 from mmretrieval.media.views import Views, cut_views, shorter_side
 from mmretrieval.types import MODALITIES, Batch, ClipSpec, Padded, SpeechSpec, TextSpec
 
-_MUCH_LARGER = 4
+MUCH_LARGER = 4
 """Frames whose shorter side is this many times the clip's are shrunk to it while they are decoded."""
 
 
@@ -96,7 +96,7 @@ class Processor:
             check_span(path, "video", start, end, reader.duration)
             span = span_indices(reader.times, start, end)
             chosen = span[self.choose_frames(len(span), reader.fps, rng)]
-            return self.fit(reader.read(chosen, at_most=_MUCH_LARGER * spec.size), rng)
+            return self.fit(reader.read(chosen, at_most=MUCH_LARGER * spec.size), rng)
 
     def views(
         self,
@@ -119,7 +119,7 @@ class Processor:
         if views.crops > 1 and spec.resize == "squash":
             raise ModelError(f"this model squashes whole frames, which leaves one crop; {views.crops} were asked for")
         # many views are many frames in memory
-        at_most = (_MUCH_LARGER * spec.size) if views.count == 1 else 2 * shorter_side(spec.size, spec.crop)
+        at_most = (MUCH_LARGER * spec.size) if views.count == 1 else 2 * shorter_side(spec.size, spec.crop)
         with open_video(path, backend) as reader:
             check_span(path, "video", start, end, reader.duration)
             span = span_indices(reader.times, start, end)

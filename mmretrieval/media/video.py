@@ -69,16 +69,20 @@ class VideoReader:
         """Mean frames per second."""
         return len(self.times) / self.duration
 
-    def read(self, indices: Sequence[int] | np.ndarray, at_most: int | None = None) -> np.ndarray:
+    def read(
+        self, indices: Sequence[int] | np.ndarray, at_most: int | None = None, shape: Shape | None = None
+    ) -> np.ndarray:
         """Return frames in the order asked for; an index may repeat.
 
         Args:
             indices: (n,) frame indices.
             at_most: Shrink frames whose shorter side is longer than this to it, as they are decoded: eight frames of
                 a 4K video then never lie in memory at once.
+            shape: What becomes of each such frame (H, W, 3) as soon as it is there, all alike: hundreds of frames of
+                one video then lie in memory as small as they are needed.
 
         Returns:
-            (n, H, W, 3) uint8 RGB, upright.
+            (n, H, W, 3) uint8 RGB, upright; or (n, …) of what ``shape`` returns.
 
         Raises:
             IndexError: An index that the video does not have.
@@ -92,8 +96,10 @@ class VideoReader:
                 f"{self.path}: asked for frames {indices.min()}–{indices.max()} of {len(self.times)}, counted from 0"
             )
         wanted, place = np.unique(indices, return_inverse=True)
-        frames = self._source.read(wanted.tolist(), functools.partial(_shape, size=self._size, at_most=at_most))
-        return np.stack(frames)[place]
+        sized = functools.partial(_shape, size=self._size, at_most=at_most)
+        whole = sized if shape is None else lambda frame: shape(sized(frame))
+        frames = np.stack(self._source.read(wanted.tolist(), whole))
+        return frames if len(wanted) == len(indices) and (place[1:] > place[:-1]).all() else frames[place]
 
     def close(self) -> None:
         """Let go of the file and of the decoder's memory."""

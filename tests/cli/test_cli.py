@@ -126,7 +126,9 @@ def test_add_and_remove(run, world, model, tmp_path):
     folder = tmp_path / "growing"
     assert run("index", "build", folder, world / "videos/0.mp4", "--model", model)[0] == 0
     code, out, _ = run("index", "add", folder, world / "videos/1.mp4", world / "videos/0.mp4")
-    assert code == 0 and out.startswith("1 moments added, 1 were there already, 0 files set aside")
+    assert code == 0 and out == (
+        f"1 new video, 1 moment added, 1 there already\n{folder}: 2 moments of 2 videos, generation 2\n"
+    )
     assert run("index", "remove", folder, world / "videos/0.mp4")[:2] == (0, "1 moments removed\n")
     assert json.loads(run("index", "info", folder, "--json")[1])["videos"] == 1
 
@@ -248,3 +250,35 @@ def test_nothing_to_index(run, model, tmp_path):
     code, _, err = run("index", "build", tmp_path / "new", tmp_path / "empty", "--model", model)
     assert code == 2 and err.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_build_sums_up_and_strict_exits_with_1(run, world, model, tmp_path):
+    import shutil
+
+    clips, made = tmp_path / "clips", tmp_path / "made"
+    shutil.copytree(world / "videos", clips)
+    (clips / "empty.mp4").touch()
+    code, out, err = run("index", "build", made, clips, "--model", model, "--strict", "--stride", 0.5, "--window", 1)
+    assert code == 1 and err == ""
+    assert out == (
+        f"8 new videos, 8 moments added\n1 problem, set aside:\n  {clips}/empty.mp4: the file is empty.\n"
+        f"the whole list: mmretrieval index info {made}\n{made}: 8 moments of 8 videos, generation 1\n"
+    )
+    code, out, _ = run("index", "add", made, clips, "--json", "--window", 1, "--stride", 0.5)
+    said = json.loads(out)
+    assert code == 0 and (said["moments"], said["known"], said["quarantined"]) == (0, 8, 1)
+    assert said["set_aside"] == [{"path": f"{clips}/empty.mp4", "reason": "the file is empty."}]
+    assert said["collection"]["moments"] == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window", 0.5], "a window lasts at least 1 s, got 0.5 s"),
+        (["--precision", "fp8"], "unknown precision 'fp8': use one of auto, fp32, bf16, int8"),
+        (["--workers", 0], "at least 1 process decodes, got 0"),
+    ],
+)
+def test_build_options_that_are_not_allowed(run, world, model, tmp_path, options, message):
+    code, _, err = run("index", "build", tmp_path / "made", world / "videos", "--model", model, *options)
+    assert (code, err) == (2, f"mmretrieval: {message}\n") and not (tmp_path / "made").exists()

@@ -9,8 +9,8 @@ import pytest
 from fakes import COLOURS, ColourModel, recording, video
 
 from mmretrieval.collection import Collection
-from mmretrieval.collection.sources import VIDEO_SUFFIXES, cut
 from mmretrieval.errors import CollectionError
+from mmretrieval.media.suffixes import VIDEO_SUFFIXES
 
 
 def message(*arguments, **options) -> str:
@@ -35,7 +35,7 @@ def test_a_folder_becomes_moments_with_their_embeddings(collection, clips):
     ]
     metadata = dict(moments[0].metadata)
     assert metadata.pop("modified").endswith("+00:00")
-    assert metadata == {"width": 48, "height": 48, "fps": 8.0, "duration": 2.0}
+    assert metadata == {"width": 48, "height": 48, "fps": 8.0, "duration": 2.0, "cut": "3 s every 3 s"}
     np.testing.assert_allclose(np.linalg.norm(collection.embeddings(), axis=1), 1, atol=1e-6)
 
 
@@ -85,21 +85,6 @@ def test_a_long_video_becomes_windows(tmp_path, model):
     assert collection.info()["videos"] == 1
     other = Collection.build(tmp_path / "other", [long], model, "model", window=4)
     assert [(moment.start, moment.end) for moment in other.moments] == [(0, 4), (4, 8)]
-
-
-@pytest.mark.parametrize(
-    ("duration", "spans"),
-    [
-        (0.5, [(0, 0.5)]),
-        (4.0, [(0, 4.0)]),
-        (4.5, [(0, 3), (3, 4.5)]),
-        (6.0, [(0, 3), (3, 6)]),
-        (6.9, [(0, 3), (3, 6)]),
-        (7.0, [(0, 3), (3, 6), (6, 7.0)]),
-    ],
-)
-def test_windows(duration, spans):
-    assert cut(duration, 3.0) == spans
 
 
 def test_a_manifest_gives_spans_ids_and_words(tmp_path, model):
