@@ -44,6 +44,12 @@ class Gallery:
         )
 
     @cached_property
+    def spread(self) -> float:
+        """How far apart two moments are on average: 1 − cosine."""
+        # the mean of all cosines of unit vectors is the squared length of their mean
+        return 1 - float(np.square(unit(self.embeddings[self.sample]).mean(axis=0)).sum()) if len(self) else 0.0
+
+    @cached_property
     def starts(self) -> np.ndarray:
         """First second of every moment, (n,) float."""
         return self.collection.table.column("start").to_numpy()
@@ -148,3 +154,8 @@ def _seconds(moment: str | None) -> float:
         return float("nan")
     time = datetime.fromisoformat(moment)
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Return embeddings (n, D) at unit length."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmretrieval.search.gallery import Gallery
+from mmretrieval.search.gallery import Gallery, unit
 
 LEVEL = 0.75
 """Where the level lies between any moment's score (0) and the best one's (1).
@@ -21,11 +21,17 @@ Of 0.4 to 0.8 the best for spoken captions, and near it for typed ones, on 40 lo
 geometry would suggest, makes spans too long because the videos' settings stay in view (``benchmarks/moments.py``).
 """
 
+ROUNDING = 1e-6
+"""How far the cosine of equal embeddings may be from 1."""
+
 TOUCHING = 0.1
 """Seconds between two moments that still follow each other."""
 
-DUPLICATE = 0.995
-"""Cosine from which on two moments show the same thing."""
+DUPLICATE = 0.005
+"""Two moments show the same thing if they are nearer than this share of what lies between any two of the collection.
+
+Measured as 1 − cosine. A share, because models differ: of some, all videos lie in a narrow cone.
+"""
 
 
 @dataclass
@@ -84,7 +90,7 @@ class Grouper:
         group = self._group(row, score)
         if self.fold and self.groups:
             (likeness,) = self._likeness(np.array([row]))
-            if likeness.max() >= DUPLICATE:
+            if likeness.max() >= self._alike():
                 self.groups[int(likeness.argmax())].copies.append(row)
                 return
         self.groups.append(group)
@@ -95,7 +101,7 @@ class Grouper:
         if not len(rows):
             return
         likeness = self._likeness(rows)
-        alike = likeness.max(axis=1) >= DUPLICATE
+        alike = likeness.max(axis=1) >= self._alike()
         for row, twin in zip(rows[alike].tolist(), likeness[alike].argmax(axis=1).tolist()):
             if self.free[row]:
                 self._group(row, 0.0)
@@ -110,7 +116,11 @@ class Grouper:
     def _likeness(self, rows: np.ndarray) -> np.ndarray:
         """Return cosines (m, groups) of moments with the best moment of every group."""
         embeddings = self.gallery.embeddings
-        return _unit(embeddings[rows]) @ _unit(embeddings[[group.row for group in self.groups]]).T
+        return unit(embeddings[rows]) @ unit(embeddings[[group.row for group in self.groups]]).T
+
+    def _alike(self) -> float:
+        """Return the cosine from which on two moments show the same thing."""
+        return 1 - max(DUPLICATE * self.gallery.spread, ROUNDING)
 
     def _alone(self, row: int) -> tuple[float, float, np.ndarray]:
         return float(self.gallery.starts[row]), float(self.gallery.ends[row]), np.array([row])
@@ -166,7 +176,3 @@ class Grouper:
         if self._usual is None:
             self._usual = float(np.median(self.gallery.embeddings[self.gallery.sample] @ self.query))
         return min(self._usual + LEVEL * (best - self._usual), best)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
