@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 PROBES = 32
 """Questions without an answer."""
 
+TRIES = 10
+"""Draws for each of them: of small vocabularies many are nothing but letters."""
+
 WORDS = 8
 """Sub-words of a random caption."""
 
@@ -91,13 +94,15 @@ class Calibration:
 
     def _best_of_words(self) -> np.ndarray:
         tokenizer, random = self.model.processor.tokenizer, np.random.default_rng(0)
-        items = []
-        for _ in range(PROBES):
+        items: list = []
+        for _ in range(TRIES * PROBES):
+            if len(items) == PROBES:
+                break
             try:
                 caption = tokenizer.decode(random.integers(tokenizer.size, size=WORDS).tolist())
                 items.append(self.model.processor.text(caption))
             except QueryError:
-                continue  # nothing but letters and marks
+                continue  # nothing but letters: a person would be told so
         return self._best("text", items)
 
     def _best_of_noise(self) -> np.ndarray:
