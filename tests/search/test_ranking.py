@@ -46,9 +46,9 @@ def grow(gallery, scores, row, free, usual):
         here = row
         while True:
             beside = here + step
-            inside = 0 <= beside < len(gallery) and gallery.videos[beside] == gallery.videos[row] and beside in free
+            inside = 0 <= beside < len(gallery) and gallery.videos[beside] == gallery.videos[row]
             edge = gallery.starts[here] if step < 0 else gallery.ends[here]
-            if not inside:
+            if not inside or (scores[beside] >= level and beside not in free):
                 borders.append(edge)
                 break
             if scores[beside] < level:
