@@ -133,10 +133,12 @@ class Grouper:
         level = self._level(scores[place])
         first, start = self._border(rows, scores, place, -1, level)
         last, end = self._border(rows, scores, place, +1, level)
-        own_start, own_end, _ = self._alone(row)
-        if end - start < own_end - own_start:
-            start, end = own_start, own_end
         starts, ends = self.gallery.starts[rows], self.gallery.ends[rows]
+        # what is shorter than a moment is shown as long as one, around its own middle
+        lacking = max(0.0, ends[place] - starts[place] - (end - start)) / 2
+        late = max(0.0, end + lacking - ends.max())
+        early = max(0.0, starts.min() - (start - lacking))
+        start, end = float(start - lacking - late + early), float(end + lacking - late + early)
         shown = np.minimum(ends, end) - np.maximum(starts, start)
         covered = (shown >= (ends - starts) / 2) & self.free[rows]
         covered[first : last + 1] = True

@@ -60,7 +60,9 @@ def grow(gallery, scores, row, free, usual):
             covered.add(here)
     start, end = borders
     if end - start < 3.0:
-        start, end = gallery.starts[row], gallery.ends[row]
+        beside = gallery.videos == gallery.videos[row]
+        start = min(max((start + end) / 2 - 1.5, gallery.starts[beside].min()), gallery.ends[beside].max() - 3.0)
+        end = start + 3.0
     for other in range(len(gallery)):
         shown = min(end, gallery.ends[other]) - max(start, gallery.starts[other])
         if gallery.videos[other] == gallery.videos[row] and other in free and shown >= 1.5:
