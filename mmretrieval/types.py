@@ -74,7 +74,12 @@ class Encoding(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One answer of a search: a span of a video, in seconds, and how well it matches."""
+    """One answer of a search: a span of a video, in seconds, and how well it matches.
+
+    ``score`` and ``id`` are those of the best moment in the span; ``best`` is that moment's own span. ``confidence``
+    (0–1) says how probable it is that an answer with this score is right, ``matched`` whether that is enough.
+    ``moments`` are the ids of all moments that the span was made of, ``copies`` of near-duplicates it stands for.
+    """
 
     rank: int
     score: float
@@ -82,6 +87,11 @@ class Hit(NamedTuple):
     path: str
     start: float
     end: float
+    confidence: float | None = None
+    matched: bool | None = None
+    best: tuple[float, float] | None = None
+    moments: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

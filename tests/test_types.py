@@ -16,7 +16,10 @@ from mmretrieval import types
         (types.Features, ("values", "mask", "grid", "costs")),
         (types.Quantized, ("features", "codes", "distribution", "commitment")),
         (types.Encoding, ("embedding", "features", "quantized")),
-        (types.Hit, ("rank", "score", "id", "path", "start", "end")),
+        (
+            types.Hit,
+            ("rank", "score", "id", "path", "start", "end", "confidence", "matched", "best", "moments", "copies"),
+        ),
     ],
 )
 def test_fields_in_order(kind, fields):

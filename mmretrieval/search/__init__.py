@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from mmretrieval.search.searcher import Searcher, hits_to_json
+from mmretrieval.search.answer import Answer, hits_to_json
+from mmretrieval.search.filters import Filter
+from mmretrieval.search.request import Request
+from mmretrieval.search.searcher import Searcher
 
-__all__ = ["Searcher", "hits_to_json"]
+__all__ = ["Answer", "Filter", "Request", "Searcher", "hits_to_json"]

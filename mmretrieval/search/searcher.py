@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmretrieval.collection.collection import Collection
-from mmretrieval.errors import CollectionError, MediaError, QueryError
+from mmretrieval.environment import cores
+from mmretrieval.errors import CollectionError, MMRetrievalError
+from mmretrieval.search.answer import Answer, hits_to_json
+from mmretrieval.search.calibration import Calibration
+from mmretrieval.search.filters import Filter
+from mmretrieval.search.gallery import Gallery
+from mmretrieval.search.merging import Group
+from mmretrieval.search.mixture import Mixture, embed_mixtures, prepare
+from mmretrieval.search.ranking import rank
+from mmretrieval.search.request import Request
 from mmretrieval.types import Hit
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
+    from collections.abc import Mapping
 
-MODALITIES = {"text": "a typed caption", "speech": "a spoken caption", "video": "an example clip"}
+__all__ = ["Searcher", "hits_to_json"]
 
 
 class Searcher:
-    """Answers typed captions, spoken captions and example clips with moments of a collection.
+    """Answers typed captions, spoken captions, example clips and mixtures of them with moments of a collection.
+
+    May be used by several threads at once.
 
     Args:
         model: The ``RetrievalModel`` that made the collection.
@@ -32,6 +45,8 @@ class Searcher:
         collection.check_model(model)
         self.model = model
         self.collection = collection
+        self.gallery = Gallery(collection)
+        self.calibration = Calibration(model, self.gallery)
 
     @classmethod
     def open(cls, collection_path: str | Path, model: str | Path | None = None) -> Searcher:
@@ -58,57 +73,109 @@ class Searcher:
         speech: str | Path | np.ndarray | None = None,
         video: str | Path | None = None,
         k: int = 10,
-    ) -> list[Hit]:
-        """Return the ``k`` moments that match best, best first. Exactly one query is given.
-
-        Args:
-            text: A caption.
-            speech: A recording: any audio file, a video with sound, or mono samples at 16 kHz. Silence
-                before and after the words is cut off.
-            video: A clip; the whole of it is the query.
-            k: How many answers; all moments if there are fewer.
+        *,
+        like: str | None = None,
+        without: str | None = None,
+        weights: Mapping[str, float] | None = None,
+        filters: Filter | None = None,
+        offset: int = 0,
+        merge: bool = True,
+        fold: bool = True,
+        min_score: float | None = None,
+    ) -> Answer:
+        """Return the ``k`` hits that match best, best first. Arguments are those of ``Request``.
 
         Raises:
-            QueryError: No or several queries, an empty caption or one of unknown words, a modality that the model does
-                not have, or ``k`` below 1.
+            QueryError: No query, an empty caption or one of unknown words, a modality that the model does not have, an
+                unknown moment, or a number out of its range.
             MediaError: The recording or the clip is missing, damaged, empty or silent.
         """
-        given = {"text": text, "speech": speech, "video": video}
-        given = {modality: query for modality, query in given.items() if query is not None}
-        if len(given) != 1:
-            raise QueryError(f"give exactly one of text, speech, video; got {len(given)}")
-        if k < 1:
-            raise QueryError(f"k is the number of answers and at least 1, got {k}")
-        ((modality, query),) = given.items()
-        if modality not in self.model.modalities:
-            known = ", ".join(self.model.modalities)
-            raise QueryError(f"{MODALITIES[modality]} cannot be searched for: this model knows {known}")
-        item = getattr(self, f"_{modality}")(query)
-        scores, rows = self.collection.nearest(self.model.embed(modality, [item]), k)
-        return [self._hit(rank, score, row) for rank, (score, row) in enumerate(zip(scores[0], rows[0]), start=1)]
+        queries = {"text": text, "speech": speech, "video": video, "like": like, "without": without}
+        options = {"k": k, "offset": offset, "merge": merge, "fold": fold, "min_score": min_score}
+        return self.answer(Request(**queries, **options, weights=weights or {}, filters=filters or Filter()))
 
-    def _hit(self, rank: int, score: float, row: int) -> Hit:
-        moment = self.collection.moment(int(row))
-        return Hit(rank, float(score), moment.id, moment.path, moment.start, moment.end)
+    def answer(self, request: Request) -> Answer:
+        """Return the answer to one request; raises as ``search``."""
+        (answer,) = self.answers([request])
+        if isinstance(answer, MMRetrievalError):
+            raise answer
+        return answer
 
-    def _text(self, caption: str) -> Tensor:
-        return self.model.processor.text(caption)
+    def answers(self, requests: Sequence[Request]) -> list[Answer | MMRetrievalError]:
+        """Return the answer to each request, or why there is none.
 
-    def _speech(self, recording: str | Path | np.ndarray) -> Tensor:
-        from mmretrieval.media.audio import read_audio, trim_silence
+        Queries are encoded in batches and looked up in threads, one query a thread.
+        """
+        mixtures = [
+            _or_error(lambda request=request: prepare(self.model, self.gallery, request)) for request in requests
+        ]
+        vectors = iter(embed_mixtures(self.model, [mixture for mixture in mixtures if isinstance(mixture, Mixture)]))
+        asked = [(mixture, next(vectors) if isinstance(mixture, Mixture) else None) for mixture in mixtures]
 
-        if not isinstance(recording, (str, Path)):
-            return self.model.processor.speech(trim_silence(recording))
-        try:
-            return self.model.processor.speech(trim_silence(read_audio(recording)))
-        except MediaError as error:
-            # what is wrong with samples does not know which file they came from
-            raise MediaError(f"{recording}: {str(error).removeprefix(f'{recording}: ')}") from None
+        def look_up(request: Request, mixture: Mixture | MMRetrievalError, vector: Any) -> Answer | MMRetrievalError:
+            if isinstance(mixture, MMRetrievalError):
+                return mixture
+            return _or_error(lambda: self._look_up(request, mixture, vector))
 
-    def _video(self, clip: str | Path) -> Tensor:
-        return self.model.processor.video(clip)
+        tasks = [(request, *pair) for request, pair in zip(requests, asked, strict=True)]
+        if len(tasks) == 1:
+            return [look_up(*tasks[0])]
+        with ThreadPoolExecutor(cores()) as pool:
+            return list(pool.map(lambda task: look_up(*task), tasks))
+
+    def _look_up(self, request: Request, mixture: Mixture, vector: np.ndarray | MMRetrievalError) -> Answer:
+        if isinstance(vector, MMRetrievalError):
+            raise vector
+        rows = request.filters.rows(self.gallery)
+        if rows is not None and not len(rows):
+            return Answer((), False, (*mixture.notes, request.filters.why_nothing(self.gallery)), request.offset)
+        rows = _without(rows, mixture.left_out, len(self.gallery))
+        wanted, how = request.offset + request.k, (request.merge, request.fold, request.min_score)
+        groups = rank(self.gallery, vector, wanted + 1, rows, *how)
+        notes = list(mixture.notes)
+        if not groups:
+            notes.append(self._why_empty(request, vector, rows))
+        elif request.offset >= len(groups):
+            notes.append(f"there are {len(groups)} hits: nothing comes after the first {request.offset}")
+        confidence = self.calibration.confidence(mixture.modality, np.array([group.score for group in groups]))
+        page = list(zip(groups, confidence.tolist()))[request.offset : wanted]
+        hits = [self._hit(place, *found) for place, found in enumerate(page, start=request.offset + 1)]
+        matched = bool(len(confidence)) and confidence[0] >= self.calibration.threshold
+        return Answer(tuple(hits), bool(matched), tuple(notes), request.offset, len(groups) > wanted)
+
+    def _why_empty(self, request: Request, vector: np.ndarray, rows: np.ndarray | None) -> str:
+        best = rank(self.gallery, vector, 1, rows)
+        if not best:
+            return "there is no other moment to compare with"
+        return f"no moment scores {request.min_score:g} or more: the best has {best[0].score:.3f}"
+
+    def _hit(self, place: int, group: Group, confidence: float) -> Hit:
+        moment = self.collection.moment(group.row)
+        return Hit(
+            place,
+            float(group.score),
+            moment.id,
+            moment.path,
+            round(group.start, 3),
+            round(group.end, 3),
+            round(confidence, 4),
+            confidence >= self.calibration.threshold,
+            (moment.start, moment.end),
+            self.gallery.ids(group.members),
+            self.gallery.ids(group.copies),
+        )
 
 
-def hits_to_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Return hits as plain values: a list of ``{rank, score, id, path, start, end}``."""
-    return [hit._asdict() for hit in hits]
+def _without(rows: np.ndarray | None, left_out: np.ndarray, count: int) -> np.ndarray | None:
+    """Return the rows that may be answers without those left out."""
+    if not len(left_out):
+        return rows
+    return np.setdiff1d(np.arange(count) if rows is None else rows, left_out)
+
+
+def _or_error(work: Any) -> Any:
+    """Return what ``work`` returns, or the error that the person who asked can mend."""
+    try:
+        return work()
+    except MMRetrievalError as error:
+        return error

@@ -74,18 +74,19 @@ def test_index_and_typed_search(run, collection):
     hits = json.loads(out)
     assert code == 0
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    assert all(set(hit) == {"rank", "score", "id", "path", "start", "end"} for hit in hits)
+    assert all(list(hit)[:6] == ["rank", "score", "id", "path", "start", "end"] for hit in hits)
     assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
 
 
 def test_search_for_people(run, collection):
     code, out, _ = run("search", collection, "a red dog", "-k", 2)
-    assert code == 0 and len(out.splitlines()) == 2 and ".mp4" in out
+    assert code == 0 and out.count(".mp4") == 2
 
 
 def test_spoken_search(run, collection, world, tmp_path):
     sheet = tmp_path / "answers.png"
-    code, out, _ = run("search", collection, "--speech", world / "speech/3.wav", "--json", "--sheet", sheet)
+    speech = world / "speech/3.wav"
+    code, out, _ = run("search", collection, "--speech", speech, "--no-merge", "--json", "--sheet", sheet)
     assert code == 0 and len(json.loads(out)) == 8
     assert sheet.read_bytes().startswith(b"\x89PNG")
 
@@ -217,7 +218,6 @@ def test_bad_queries(run, collection, world, tmp_path):
         [""],
         ["ξψω"],
         [],
-        ["a dog", "--speech", world / "speech/3.wav"],
         ["--speech", tmp_path / "silent.wav"],
         ["--speech", tmp_path / "empty.wav"],
         ["--speech", tmp_path / "text.wav"],

@@ -15,6 +15,7 @@ from mmretrieval.media.tokens import Tokenizer
 from mmretrieval.types import ClipSpec, SpeechSpec, TextSpec
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
+GREY = (120, 120, 120)
 PITCH = {"red": 200, "green": 1000, "blue": 4000}
 FPS = 8
 FOLDER = str(Path(__file__).parent)
@@ -80,7 +81,7 @@ class ColourModel:
 
     def text(self, tokens) -> np.ndarray:
         words = self.processor.tokenizer.decode(tokens.tolist()).split()
-        return np.sum([COLOURS[word] for word in words if word in COLOURS], axis=0)
+        return np.sum([COLOURS[word] for word in words if word in COLOURS] or [GREY], axis=0)
 
     def speech(self, mels) -> np.ndarray:
         band = int(mels.mean(dim=0).argmax())

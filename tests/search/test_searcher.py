@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import types
@@ -68,14 +69,18 @@ def test_k_limits_and_everything_is_all_there_is(searcher):
 
 def test_json_shape(searcher):
     (hit,) = hits_to_json(searcher.search(text="a red thing", k=1))
-    assert list(hit) == ["rank", "score", "id", "path", "start", "end"]
+    assert list(hit)[:6] == ["rank", "score", "id", "path", "start", "end"]
+    assert list(hit)[6:] == ["confidence", "matched", "best", "moments", "copies"]
+    assert hit["best"] == [0.0, 2.0] and hit["moments"] == [hit["id"]] and hit["copies"] == []
+    assert json.loads(json.dumps(hit)) == hit
     assert type(hit["score"]) is float and type(hit["rank"]) is int
 
 
-def test_exactly_one_query(searcher):
-    assert message(QueryError, searcher) == "give exactly one of text, speech, video; got 0"
-    both = message(QueryError, searcher, text="a red thing", video="red.mp4")
-    assert both == "give exactly one of text, speech, video; got 2"
+def test_no_query(searcher):
+    said = message(QueryError, searcher)
+    assert said == "give something to look for: text, speech, video or like, got nothing"
+    said = message(QueryError, searcher, weights={"text": 1.0})
+    assert said == "give something to look for: text, speech, video or like, got weights for text alone"
 
 
 def test_k_below_one(searcher):
