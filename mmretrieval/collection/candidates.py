@@ -96,6 +96,8 @@ def _ivf_sq8(exact: Any, cells: Cells) -> tuple[Any, dict[str, Any]]:
     index = faiss.IndexIVFScalarQuantizer(
         cells.centres, exact.d, cells.count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
     )
+    # a tenth of the range to spare on both sides, for what is appended later
+    index.sq.rangestat_arg = 0.1
     return _filled(cells.own(index), exact, cells), {"cells": cells.count}
 
 

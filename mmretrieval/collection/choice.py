@@ -80,7 +80,7 @@ def choose_index(exact: Any, memory: int | None = None) -> Choice:
             measured.append(tried)
             if _is_better(tried, best_row):
                 best, best_row = Choice(index, candidate.kind, tried["parameters"]), tried
-            if tried["recall"] >= RECALL or tried["milliseconds"] > slowest:
+            if tried["recall"] >= RECALL or _is_slower(tried, slowest):
                 break
         if best is not None and best.index is index:
             candidate.tune(index, best.parameters)
@@ -137,6 +137,10 @@ def _tune(index: Any, candidate: Candidate, built_with: dict[str, Any], trial: T
     for setting in candidate.settings(index):
         candidate.tune(index, setting)
         yield {"parameters": {**built_with, **setting}, **trial.measure(index)}
+
+
+def _is_slower(tried: dict[str, Any], slowest: float) -> bool:
+    return tried["milliseconds"] > slowest
 
 
 def _is_better(tried: dict[str, Any], best: dict[str, Any] | None) -> bool:

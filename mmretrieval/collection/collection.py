@@ -170,14 +170,7 @@ class Collection(Snapshot):
             StorageError: The disk is full or refuses to be written; the collection stays as it was.
         """
         with self._changing():
-            rows: set[int] = set()
-            for name in map(str, paths_or_ids):
-                matching = self._rows_of(name)
-                if not matching:
-                    raise CollectionError(
-                        f"{self.folder} has no video or moment '{name}': give a path or an id from a search"
-                    )
-                rows |= matching
+            rows = self._rows_of(map(str, paths_or_ids))
             self._advance(Change.removing(self.manifest, self.places.removed_with(rows)))
         return len(rows)
 
@@ -203,17 +196,25 @@ class Collection(Snapshot):
             delete_unneeded(self.folder, self.manifest)
             return before - self._bytes()
 
-    def _rows_of(self, name: str) -> set[int]:
-        """Return the rows of a moment's id, a video's path, or everything below a folder."""
-        path = os.path.abspath(name)
-        inside = path.rstrip(os.sep) + os.sep
-        moved = self.manifest.moved
-        columns = (self.table.column(column).to_pylist() for column in ("id", "path", "hash"))
-        found = set()
-        for row, (moment, home, digest) in enumerate(zip(*columns)):
-            home = moved.get(digest, home)
-            if moment == name or home == path or home.startswith(inside):
-                found.add(row)
+    def _rows_of(self, names: Iterable[str]) -> set[int]:
+        """Return the rows of ids of moments, paths of videos, and everything below folders."""
+        ids, homes, hashes = (self.table.column(column).to_pylist() for column in ("id", "path", "hash"))
+        by_id = {moment: row for row, moment in enumerate(ids)}
+        by_path: dict[str, list[int]] = {}
+        for row, (home, digest) in enumerate(zip(homes, hashes)):
+            by_path.setdefault(self.manifest.moved.get(digest, home), []).append(row)
+        found: set[int] = set()
+        for name in names:
+            path = os.path.abspath(name)
+            matching = set(by_path.get(path, ())) | ({by_id[name]} if name in by_id else set())
+            if not matching:
+                inside = path.rstrip(os.sep) + os.sep
+                matching = {row for home, rows in by_path.items() if home.startswith(inside) for row in rows}
+            if not matching:
+                raise CollectionError(
+                    f"{self.folder} has no video or moment '{name}': give a path or an id from a search"
+                )
+            found |= matching
         return found
 
     @contextmanager

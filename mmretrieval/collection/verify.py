@@ -15,8 +15,8 @@ from mmretrieval.collection.segments import live_embeddings, live_table, segment
 from mmretrieval.collection.upkeep import read_index
 from mmretrieval.files import sha256_file
 
-ROUNDING = 0.02
-"""Distance from a unit embedding to its 8-bit form that is still rounding."""
+ROUNDING = 0.05
+"""Distance from embeddings to their 8-bit form, as a share of their length and on average, that is still rounding."""
 
 
 class Problem(NamedTuple):
@@ -117,7 +117,8 @@ def _agree(held: np.ndarray, embeddings: np.ndarray, rounded: Any) -> bool:
     if isinstance(rounded, faiss.IndexIVFFlat) or rounded is None:
         return bool((held == embeddings).all())
     lengths = np.linalg.norm(embeddings, axis=1)
-    return bool((np.linalg.norm(held - embeddings, axis=1) <= ROUNDING * np.maximum(lengths, 1e-6)).all())
+    # on average: of what is appended later, single numbers may lie outside the range that was learnt
+    return bool(np.mean(np.linalg.norm(held - embeddings, axis=1) / np.maximum(lengths, 1e-6)) <= ROUNDING)
 
 
 def _ids(lists: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ import crash
 import numpy as np
 import pytest
 from fakes import ColourModel, video
+from other_processes import append, made, names, read_again_and_again, write
 
 from mmretrieval.collection import Collection, locks
 from mmretrieval.errors import CollectionError
@@ -21,20 +22,6 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr("mmretrieval.collection.upkeep.TAIL", 5)
     monkeypatch.setattr("mmretrieval.collection.upkeep.REMOVED", 5)
     return made(tmp_path / "small", 20)
-
-
-def names(start: int, count: int) -> list[str]:
-    return [f"moment-{number}" for number in range(start, start + count)]
-
-
-def made(folder, count: int) -> Collection:
-    ids = names(0, count)
-    return Collection.create(folder, crash.moments_of(ids), crash.embeddings_of(ids), crash.FakeModel(), "model")
-
-
-def append(collection: Collection, start: int, count: int) -> None:
-    ids = names(start, count)
-    collection.append(crash.moments_of(ids), crash.embeddings_of(ids))
 
 
 def files(collection: Collection) -> list[str]:
@@ -86,19 +73,6 @@ def test_a_damaged_file_that_only_an_old_reader_needs_is_named_too(small):
     assert [problem.file for problem in small.verify()] == [reader.manifest.segments[0]]
 
 
-def read_again_and_again(folder, stop, answers) -> None:
-    """Open, look at everything, and say what is not as one of the generations was."""
-    try:
-        while not stop.is_set():
-            reader = Collection.open(folder)
-            ids = [moment.id for moment in reader.moments]
-            rows = reader.nearest(crash.embeddings_of(ids[-3:]), 1)[1][:, 0]
-            whole = len(ids) % 10 == 0 and len(set(ids)) == len(ids) == len(reader)
-            answers.put("fine" if whole and list(rows) == list(range(len(ids)))[-3:] else f"{ids} {rows}")
-    except Exception as error:
-        answers.put(repr(error))
-
-
 def test_readers_in_another_process_never_see_an_error_or_half_a_batch(small):
     context = multiprocessing.get_context("spawn")
     stop, answers = context.Event(), context.Queue()
@@ -140,12 +114,6 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(small, monkeypatc
     )
     append(other, 20, 1)
     assert len(other) == 21
-
-
-def write(folder, start: int) -> None:
-    collection = Collection.open(folder)
-    for number in range(5):
-        append(collection, start + number, 1)
 
 
 def test_two_processes_that_write_lose_nothing(small):
