@@ -15,6 +15,8 @@ from pathlib import Path
 from mmretrieval.errors import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL_TEXT = "No space left on device"
+"""safetensors, torch and FAISS report a full disk as errors of their own, with the reason in the text only."""
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR}
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux' renameat2
 _HERE = -100  # AT_FDCWD
@@ -30,19 +32,36 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
     Raises:
         StorageError: The disk is full or the place cannot be written; the old file is untouched, nothing is left.
     """
-    path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_file(path) as unfinished:
+        unfinished.write_bytes(data)
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Give the name of a file to write; when the block ends well, that file takes the place of ``path`` in one step.
+
+    For what is too large to be held as bytes, or is written by a library. Missing parent folders are made.
+
+    Raises:
+        StorageError: The disk is full or the place cannot be written; the old file is untouched, nothing is left.
+    """
+    path = Path(path)
     unfinished = _sibling(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield unfinished
+        _sync_file(unfinished)
         os.replace(unfinished, path)
         _sync_folder(path.parent)
+    except StorageError:
+        raise
     except OSError as error:
         raise storage_error(path, error) from error
+    except Exception as error:
+        if _FULL_TEXT not in str(error):
+            raise
+        raise storage_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
     finally:
         # after a success the name is gone; after any failure, Ctrl-C included, nothing may stay
         with suppress(OSError):
@@ -76,8 +95,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise storage_error(path, error) from error
     except Exception as error:
-        # safetensors and torch report a full disk as errors of their own, with the reason in the text only
-        if "No space left on device" not in str(error):
+        if _FULL_TEXT not in str(error):
             raise
         raise storage_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
     finally:

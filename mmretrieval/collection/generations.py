@@ -1,44 +1,34 @@
-"""One generation of a collection after the other: new files first, the manifest last, so either is there whole."""
+"""One generation of a collection after the other: new files first, the manifest last, so either is there whole.
+
+Whoever calls these holds the collection with ``locks.only_writer``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mmretrieval.collection.index import EXACT, build_index, index_name, index_to_bytes
+from mmretrieval.collection.changes import Change
+from mmretrieval.collection.index import index_name, write_index
+from mmretrieval.collection.locks import READERS, held_generations, pin_name
 from mmretrieval.collection.manifest import NAME, Manifest, file_record, now, read_manifest
-from mmretrieval.collection.segments import FOLDER, Moment, read_embeddings, read_moments, segment_name, write_segment
-from mmretrieval.errors import CollectionError
-from mmretrieval.files import atomic_write, only_holder, storage_error
+from mmretrieval.collection.segments import (
+    FOLDER,
+    SEGMENT_ROWS,
+    live_table,
+    segment_name,
+    segment_sizes,
+    segment_table,
+    write_segment,
+)
+from mmretrieval.collection.upkeep import keep_up
+from mmretrieval.files import storage_error
 
 if TYPE_CHECKING:
     import pyarrow
-
-
-@dataclass(frozen=True)
-class Change:
-    """What distinguishes the next generation from the present one.
-
-    Attributes:
-        moments: Moments to append.
-        embeddings: Theirs, (n, D) float32.
-        removed: Row numbers by segment, all of them.
-        moved: Present path by content hash, all of them.
-        duplicates: Records of copies, all of them.
-        quarantined: Records of what could not be used, all of them.
-    """
-
-    moments: Sequence[Moment]
-    embeddings: np.ndarray
-    removed: dict[str, list[int]]
-    moved: dict[str, str]
-    duplicates: list[dict[str, str]]
-    quarantined: list[dict[str, Any]]
 
 
 def first_generation(metric: str, dim: int, model: dict[str, str]) -> Manifest:
@@ -52,111 +42,124 @@ def write_generation(folder: Path, present: Manifest, change: Change) -> Manifes
 
     Raises:
         StorageError: The disk is full or refuses to be written.
-        CollectionError: Another process changed the collection meanwhile.
     """
-    made = [part for part in (folder / FOLDER, folder) if not part.exists()]
-    try:
-        _make_folders(folder)
-        with only_holder(folder):
-            if _generation(folder) != present.generation:
-                raise CollectionError(f"{folder} was changed by another process meanwhile: run the command again")
-            return _write(folder, present, change)
-    except BaseException:
-        for part in made:
-            # what holds anything stays
-            with suppress(OSError):
-                part.rmdir()
-        raise
-
-
-def _write(folder: Path, present: Manifest, change: Change) -> Manifest:
-    generation = present.generation + 1
-    index_file = index_name(generation)
-    segments, files = list(present.segments), {name: present.files[name] for name in present.segments}
-    written = [index_file]
-    try:
-        if change.moments:
-            segments.append(_next_segment(segments))
-            written.append(segments[-1])
-            write_segment(folder / segments[-1], change.moments, change.embeddings)
-            files[segments[-1]] = file_record(folder / segments[-1])
-        embeddings = live_embeddings(folder, segments, change.removed, present.dim)
-        atomic_write(folder / index_file, index_to_bytes(build_index(embeddings)))
-        files[index_file] = file_record(folder / index_file)
-        videos = len(set(live_table(folder, segments, change.removed).column("hash").to_pylist()))
-        time = now()
-        manifest = replace(
-            present,
-            generation=generation,
-            created=present.created or time,
-            changed=time,
-            counts={"videos": videos, "moments": len(embeddings), "quarantined": len(change.quarantined)},
-            index={"kind": EXACT, "file": index_file},
-            segments=segments,
-            files=files,
+    with next_generation(folder, present) as draft:
+        segments = list(present.segments)
+        for start in range(0, len(change.moments), SEGMENT_ROWS):
+            part = slice(start, start + SEGMENT_ROWS)
+            segments.append(draft.add_segment(segment_table(change.moments[part], change.embeddings[part])))
+        draft.keep_index(segments)
+        return draft.publish(
+            segments,
             removed=change.removed,
             moved=change.moved,
             duplicates=change.duplicates,
             quarantined=change.quarantined,
         )
-        manifest.write(folder)
+
+
+class Draft:
+    """The next generation in the making; it is the collection once it is published."""
+
+    def __init__(self, folder: Path, present: Manifest):
+        self.folder = folder
+        self.present = present
+        self.number = present.generation + 1
+        self.index = present.index
+        self.files = dict(present.files)
+        self.written: list[str] = []
+
+    def add_segment(self, table: pyarrow.Table) -> str:
+        """Write a segment and return its name, one that no generation on disk has used."""
+        used = [*self.files, *self.present.retired, *(f"{FOLDER}/{file.name}" for file in _segments(self.folder))]
+        last = max((int(Path(name).stem.split("-")[1]) for name in used if name.startswith(FOLDER)), default=0)
+        name = segment_name(last + 1)
+        self.written.append(name)
+        write_segment(self.folder / name, table)
+        self.files[name] = {**file_record(self.folder / name), "rows": len(table), "since": self.number}
+        return name
+
+    def keep_index(self, segments: Sequence[str], memory: int | None = None, anew: bool = False) -> None:
+        """Make the index fit ``segments``: as it is, appended to, or chosen ``anew``, see ``upkeep``."""
+        sizes = segment_sizes(self.folder, segments, self.files)
+        kept = keep_up(self.folder, self.present, sizes, memory, anew)
+        if kept is None:
+            return
+        name = index_name(self.number)
+        self.written.append(name)
+        write_index(self.folder / name, kept.index)
+        self.files[name] = {**file_record(self.folder / name), "since": self.number}
+        self.index = {"kind": kept.kind, "file": name, **kept.record}
+
+    def publish(self, segments: Sequence[str], removed: dict[str, list[int]], **notes: Any) -> Manifest:
+        """Write the manifest, which makes this the present generation, and return it."""
+        present, time = self.present, now()
+        table = live_table(self.folder, segments, removed, ["hash"])
+        quarantined = notes.get("quarantined", present.quarantined)
+        videos = table.column("hash").unique()
+        named = {*segments, self.index["file"]}
+        gone = {name: {**record, "until": present.generation} for name, record in present.files.items()}
+        retired = {name: record for name, record in present.retired.items() if (self.folder / name).exists()}
+        manifest = replace(
+            present,
+            generation=self.number,
+            created=present.created or time,
+            changed=time,
+            counts={"videos": len(videos), "moments": len(table), "quarantined": len(quarantined)},
+            index=self.index,
+            segments=list(segments),
+            files={name: record for name, record in self.files.items() if name in named},
+            removed=removed,
+            retired={**retired, **{name: record for name, record in gone.items() if name not in named}},
+            **notes,
+        )
+        # made by the writer, so that readers who may not write find something to lock
+        _touch(self.folder / READERS / pin_name(self.number))
+        manifest.write(self.folder)
+        return manifest
+
+
+@contextmanager
+def next_generation(folder: Path, present: Manifest) -> Iterator[Draft]:
+    """Give a draft of the next generation; when the block fails before it is published, its files are deleted."""
+    draft = Draft(folder, present)
+    try:
+        yield draft
     except BaseException:
         # an interruption may come after the manifest has taken its place; then these files are the collection
-        if _generation(folder) != generation:
-            for name in written:
+        if _generation(folder) != draft.number:
+            for name in [*draft.written, f"{READERS}/{pin_name(draft.number)}"]:
                 (folder / name).unlink(missing_ok=True)
         raise
-    _tidy(folder, keep={index_file, present.index.get("file")})
-    return manifest
 
 
-def live_table(folder: Path, segments: Sequence[str], removed: dict[str, list[int]]) -> pyarrow.Table:
-    """Return the moments of all segments without those removed, as a table of ``segments.COLUMNS``."""
-    import pyarrow as pa
-
-    tables = []
-    for name in segments:
-        table = read_moments(folder / name)
-        tables.append(table.filter(pa.array(_alive(len(table), removed.get(name, [])))))
-    return pa.concat_tables(tables)
-
-
-def live_embeddings(folder: Path, segments: Sequence[str], removed: dict[str, list[int]], dim: int) -> np.ndarray:
-    """Return the embeddings of all segments without those removed, (n, ``dim``) float32."""
-    parts = []
-    for name in segments:
-        embeddings = read_embeddings(folder / name, dim)
-        parts.append(embeddings[_alive(len(embeddings), removed.get(name, []))])
-    return np.concatenate(parts) if parts else np.zeros((0, dim), np.float32)
+def delete_unneeded(folder: Path, manifest: Manifest) -> None:
+    """Delete what neither this generation nor a reader of an older one needs, and what killed writers left."""
+    held = held_generations(folder, manifest.generation)
+    needed = set(manifest.files)
+    for name, record in manifest.retired.items():
+        if any(record.get("since", 1) <= generation <= record["until"] for generation in held):
+            needed.add(name)
+    indexes = [(file.name, file) for file in folder.glob("index-*.faiss")]
+    segments = [(f"{FOLDER}/{file.name}", file) for file in _segments(folder)]
+    for name, file in [*indexes, *segments]:
+        if name not in needed:
+            file.unlink(missing_ok=True)
+    for part in (folder, folder / FOLDER, folder / READERS):
+        for file in part.glob(".*.unfinished"):
+            file.unlink(missing_ok=True)
 
 
-def _alive(rows: int, removed: Sequence[int]) -> np.ndarray:
-    alive = np.ones(rows, bool)
-    alive[list(removed)] = False
-    return alive
-
-
-def _make_folders(folder: Path) -> None:
+def _touch(file: Path) -> None:
     try:
-        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        file.touch()
     except OSError as error:
-        raise storage_error(folder, error) from error
+        raise storage_error(file, error) from error
+
+
+def _segments(folder: Path) -> list[Path]:
+    return list((folder / FOLDER).glob("segment-*.parquet"))
 
 
 def _generation(folder: Path) -> int:
     return read_manifest(folder).generation if (folder / NAME).exists() else 0
-
-
-def _next_segment(segments: Sequence[str]) -> str:
-    """Return a name with the number after the highest; numbers in between that are free stay free."""
-    return segment_name(1 + max((int(Path(name).stem.split("-")[1]) for name in segments), default=0))
-
-
-def _tidy(folder: Path, keep: set[str | None]) -> None:
-    """Delete index files of old generations, and what killed processes left; only the one writer does this.
-
-    The index of the last generation stays: a reader may have just opened its manifest.
-    """
-    old = [file for file in folder.glob("index-*.faiss") if file.name not in keep]
-    for file in [*old, *folder.glob(".*.unfinished"), *folder.glob(f"{FOLDER}/.*.unfinished")]:
-        file.unlink(missing_ok=True)

@@ -20,7 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from mmretrieval.collection.segments import Moment, moments_of, read_embeddings, read_moments, write_segment
+from mmretrieval.collection.segments import (
+    Moment,
+    moments_of,
+    read_embeddings,
+    read_segment,
+    segment_table,
+    write_segment,
+)
 from mmretrieval.errors import CollectionError
 from mmretrieval.files import atomic_write, sha256_file, storage_error
 
@@ -149,7 +156,7 @@ class Ledger:
         record["videos"] = [asdict(done) for done in self._unsealed]
         if moments:
             file = self._parquet(self._next)
-            write_segment(file, moments, np.stack(self._rows[self._sealed :]))
+            write_segment(file, segment_table(moments, np.stack(self._rows[self._sealed :])))
             record["sha256"] = sha256_file(file)
         atomic_write(self._record(self._next), _signed(record))
         self._next += 1
@@ -173,7 +180,7 @@ class Ledger:
                 file.unlink()
                 continue
             if record["moments"]:
-                moments = moments_of(read_moments(self._parquet(number)))
+                moments = moments_of(read_segment(self._parquet(number)).drop_columns(["embedding"]))
                 for moment, embedding in zip(moments, read_embeddings(self._parquet(number), self._key["dim"])):
                     self.add(moment, embedding)
             for values in record["videos"]:

@@ -17,7 +17,7 @@ from mmretrieval.files import atomic_write, sha256_file
 
 NAME = "manifest.json"
 FORMAT = "mmretrieval collection"
-VERSION = 1
+VERSION = 2
 
 
 class DamagedManifest(CollectionError):
@@ -36,15 +36,18 @@ class Manifest:
         dim: Width D of the embeddings.
         counts: ``videos``, ``moments`` (both without what was removed) and ``quarantined``.
         model: ``fingerprint``, ``path`` (relative to the collection's folder) and ``absolute`` path.
-        index: ``kind`` and ``file`` of the derived FAISS index.
-        segments: Names of the segment files; their rows, in this order and without the removed ones, are the rows of
-            the index.
-        files: For every file its ``sha256`` and ``bytes``.
+        index: ``kind`` and ``file`` of the derived FAISS index, ``rows``: how many moments it holds, the first ones,
+            removed or not; ``parameters``, ``measured`` and ``measured_rows``: how and for how many it was chosen.
+        segments: Names of the segment files, in the order of their rows.
+        files: For every file its ``sha256`` and ``bytes``, ``since``: the generation that brought it, and for segments
+            ``rows``.
         removed: Row numbers that are deleted, by segment name.
-        moved: Present path by former path, for videos that were renamed after they were embedded.
+        moved: Present path by content hash, for videos that were renamed after they were embedded.
         duplicates: Records of files whose content another file already brought in: ``path``, ``same_as``.
         quarantined: Records of what could not be used: ``path``, ``reason``, ``time``, and ``start``, ``end`` if it was
             only a part of the file.
+        retired: Files of older generations that somebody may still read, as in ``files``, with ``until``: the last
+            generation that needs them. They may be gone.
     """
 
     generation: int
@@ -54,13 +57,14 @@ class Manifest:
     dim: int
     counts: dict[str, int]
     model: dict[str, str]
-    index: dict[str, str]
+    index: dict[str, Any]
     segments: list[str]
     files: dict[str, dict[str, Any]]
     removed: dict[str, list[int]] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     duplicates: list[dict[str, str]] = field(default_factory=list)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
+    retired: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the text of the file; its last key is the SHA-256 of the text without that key."""
@@ -93,7 +97,18 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise CollectionError(
             f"'{folder}' has collection format {version}, this version reads up to {VERSION}: upgrade mmretrieval"
         )
+    if version == 1:
+        _modernise(content)
     return Manifest(**content)
+
+
+def _modernise(content: dict[str, Any]) -> None:
+    """Turn what version 1 said into what this version says.
+
+    Its index holds the moments without the removed ones, so it cannot be told which are removed later. It is left
+    unread; the next change makes a new one.
+    """
+    content["index"] = {**content["index"], "rows": 0, "parameters": {}, "measured": [], "measured_rows": 0}
 
 
 def _checked(text: str, folder: Path) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mmretrieval.files import atomic_write
+from mmretrieval.files import atomic_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FOLDER = "segments"
 COLUMNS = ["id", "path", "start", "end", "hash", "metadata"]
 ROWS_PER_GROUP = 16_384
+SEGMENT_ROWS = 131_072
+"""Moments of a segment at most: at D = 256 a file of 140 MB, which a compaction can hold in memory."""
 
 
 class Moment(NamedTuple):
@@ -39,18 +41,12 @@ def segment_name(number: int) -> str:
     return f"{FOLDER}/segment-{number:06d}.parquet"
 
 
-def write_segment(path: Path, moments: Sequence[Moment], embeddings: np.ndarray) -> None:
-    """Write moments and their embeddings (n, D) float32 as one Parquet file with page checksums, atomically.
-
-    Raises:
-        StorageError: The disk is full or refuses to be written.
-    """
+def segment_table(moments: Sequence[Moment], embeddings: np.ndarray) -> pyarrow.Table:
+    """Return moments and their embeddings (n, D) float32 as the table that a segment holds."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    dim = embeddings.shape[1]
     flat = pa.array(np.ascontiguousarray(embeddings, np.float32).reshape(-1))
-    table = pa.table(
+    return pa.table(
         {
             "id": pa.array([moment.id for moment in moments], pa.string()),
             "path": pa.array([moment.path for moment in moments], pa.string()),
@@ -58,25 +54,42 @@ def write_segment(path: Path, moments: Sequence[Moment], embeddings: np.ndarray)
             "end": pa.array([moment.end for moment in moments], pa.float64()),
             "hash": pa.array([moment.hash for moment in moments], pa.string()),
             "metadata": pa.array([json.dumps(moment.metadata) for moment in moments], pa.string()),
-            "embedding": pa.FixedSizeListArray.from_arrays(flat, dim),
+            "embedding": pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1]),
         }
     )
-    sink = pa.BufferOutputStream()
-    # float embeddings neither compress nor repeat; the page checksums are what is wanted
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=ROWS_PER_GROUP,
-        compression="none",
-        use_dictionary=["path", "hash"],
-        write_page_checksum=True,
-    )
-    atomic_write(path, sink.getvalue().to_pybytes())
 
 
-def read_moments(path: Path) -> pyarrow.Table:
-    """Read all of a segment but its embeddings: a table of ``COLUMNS``. Checksums of its pages are verified."""
-    return _read(path, COLUMNS)
+def write_segment(path: Path, table: pyarrow.Table) -> None:
+    """Write a table as one Parquet file with page checksums, atomically.
+
+    Raises:
+        StorageError: The disk is full or refuses to be written.
+    """
+    import pyarrow.parquet as pq
+
+    with atomic_file(path) as unfinished:
+        # float embeddings neither compress nor repeat; the page checksums are what is wanted
+        pq.write_table(
+            table,
+            unfinished,
+            row_group_size=ROWS_PER_GROUP,
+            compression="none",
+            use_dictionary=["path", "hash"],
+            write_page_checksum=True,
+        )
+
+
+def read_segment(path: Path) -> pyarrow.Table:
+    """Read all of a segment, columns of other programs too. Checksums of its pages are verified."""
+    return _read(path, None)
+
+
+def segment_sizes(folder: Path, segments: Sequence[str], files: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of moments by segment, in order, from the records of a manifest."""
+    import pyarrow.parquet as pq
+
+    # version 1 of the format did not write it down
+    return {name: files[name].get("rows") or pq.read_metadata(folder / name).num_rows for name in segments}
 
 
 def read_embeddings(path: Path, dim: int) -> np.ndarray:
@@ -86,10 +99,43 @@ def read_embeddings(path: Path, dim: int) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, dim), np.float32)
 
 
-def _read(path: Path, columns: list[str]) -> pyarrow.Table:
+def _read(path: Path, columns: list[str] | None) -> pyarrow.Table:
     import pyarrow.parquet as pq
 
     return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
+
+
+def live_table(
+    folder: Path, segments: Sequence[str], removed: Mapping[str, Sequence[int]], columns: Sequence[str] = COLUMNS
+) -> pyarrow.Table:
+    """Return the moments of all segments without those removed, as a table of ``columns``."""
+    import pyarrow as pa
+
+    tables = []
+    for name in segments:
+        table = _read(folder / name, list(columns))
+        tables.append(table.filter(pa.array(alive(len(table), removed.get(name, [])))))
+    if not tables:
+        numbers = {"start": pa.float64(), "end": pa.float64()}
+        return pa.table({name: pa.array([], numbers.get(name, pa.string())) for name in columns})
+    return pa.concat_tables(tables)
+
+
+def live_embeddings(
+    folder: Path, segments: Sequence[str], removed: Mapping[str, Sequence[int]], dim: int
+) -> Iterator[np.ndarray]:
+    """Yield the embeddings (n, ``dim``) float32 of one segment after the other, without those removed."""
+    for name in segments:
+        embeddings = read_embeddings(folder / name, dim)
+        gone = removed.get(name, [])
+        yield embeddings[alive(len(embeddings), gone)] if gone else embeddings
+
+
+def alive(rows: int, removed: Sequence[int]) -> np.ndarray:
+    """Return which of ``rows`` moments are not removed, (rows,) bool."""
+    mask = np.ones(rows, bool)
+    mask[list(removed)] = False
+    return mask
 
 
 def moments_of(table: pyarrow.Table) -> list[Moment]:

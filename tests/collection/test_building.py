@@ -41,7 +41,12 @@ def test_a_folder_becomes_moments_with_their_embeddings(collection, clips):
 
 def test_what_lies_on_disk(collection, tmp_path):
     files = sorted(str(file.relative_to(collection.folder)) for file in collection.folder.rglob("*") if file.is_file())
-    assert files == ["index-000001.faiss", "manifest.json", "segments/segment-000001.parquet"]
+    assert files == [
+        "index-000001.faiss",
+        "manifest.json",
+        "readers/generation-000001",
+        "segments/segment-000001.parquet",
+    ]
     assert collection.verify() == []
     again = Collection.open(collection.folder)
     assert again.moments == collection.moments and len(again) == 3
@@ -58,6 +63,7 @@ def test_what_lies_on_disk(collection, tmp_path):
         "generation": 1,
         "model": {"fingerprint": ColourModel().fingerprint(), "path": str(tmp_path / "model")},
         "index": "exact",
+        "index_details": {"parameters": {}, "indexed": 3, "beside": 0, "removed": 0, "measured": []},
         "metric": "cosine",
         "dim": 4,
         "set_aside": [],

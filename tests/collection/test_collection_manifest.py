@@ -50,7 +50,7 @@ def test_a_newer_format_says_upgrade(folder):
     text = json.dumps(content, indent=1) + "\n"
     content["sha256"] = hashlib.sha256(text.encode()).hexdigest()
     (folder / NAME).write_text(json.dumps(content, indent=1) + "\n")
-    assert message(folder) == f"'{folder}' has collection format 7, this version reads up to 1: upgrade mmretrieval"
+    assert message(folder) == f"'{folder}' has collection format 7, this version reads up to 2: upgrade mmretrieval"
 
 
 def test_every_flipped_byte_of_the_manifest_is_noticed(folder):
