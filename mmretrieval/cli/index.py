@@ -93,6 +93,20 @@ def remove(
 
 
 @index.command()
+def compact(collection: Folder, as_json: AsJson = False) -> None:
+    """Write a collection without what was removed, merge what was added bit by bit, and choose the index anew."""
+    from mmretrieval.collection import Collection
+
+    opened = Collection.open(collection)
+    saved = opened.compact()
+    facts = opened.info()
+    if as_json:
+        typer.echo(json.dumps({"saved_bytes": saved, "collection": facts}, indent=2))
+    else:
+        typer.echo(f"{collection}: {saved / 2**20:.1f} MiB smaller, generation {facts['generation']}")
+
+
+@index.command()
 def info(collection: Folder, as_json: AsJson = False) -> None:
     """Show what a collection holds: videos, moments, files set aside, generation, model, index."""
     from mmretrieval.collection import Collection

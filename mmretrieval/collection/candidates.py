@@ -22,8 +22,8 @@ class Cells:
 
     def __init__(self, exact: Any):
         self.exact = exact
-        # near 4 √n, a power of two
-        self.count = 2 ** round(np.log2(4 * np.sqrt(exact.ntotal)))
+        # a power of two near 2.5 √n: comparing with the centres then costs about as much as with what is in the cells
+        self.count = 2 ** round(np.log2(2.5 * np.sqrt(exact.ntotal)))
 
     @cached_property
     def sample(self) -> np.ndarray:
@@ -71,7 +71,8 @@ class Candidate(NamedTuple):
         settings: Ways to tune it, from fast to thorough.
         tune: Sets one of them; what else the parameters hold is ignored.
         unfit: The reason why it cannot hold embeddings of a width, or None.
-        slow_to_build: Not tried where another kind is good enough.
+        slow_up_to: For kinds that are slow to build, the number of embeddings up to which they are tried at all, and
+            only where no other kind is fast enough.
     """
 
     kind: str
@@ -80,7 +81,7 @@ class Candidate(NamedTuple):
     settings: Callable[[Any], Iterator[dict[str, Any]]]
     tune: Callable[[Any, dict[str, Any]], None]
     unfit: Callable[[int], str | None] = lambda dim: None
-    slow_to_build: bool = False
+    slow_up_to: int | None = None
 
 
 def _ivf_flat(exact: Any, cells: Cells) -> tuple[Any, dict[str, Any]]:
@@ -172,14 +173,21 @@ CANDIDATES = [
     Candidate("ivf_flat", lambda n, dim: n * (4 * dim + 8), _ivf_flat, **_IVF),
     Candidate("ivf_sq8", lambda n, dim: n * (dim + 8), _ivf_sq8, **_IVF),
     Candidate("ivf_sq8_refined", lambda n, dim: n * (5 * dim + 8), _ivf_sq8_refined, **_IVF),
-    Candidate("ivf_pq4_refined", lambda n, dim: n * (4 * dim + dim // 4 + 8), _ivf_pq4_refined, unfit=_even, **_IVF),
+    Candidate(
+        "ivf_pq4_refined",
+        lambda n, dim: n * (4 * dim + dim // 4 + 8),
+        _ivf_pq4_refined,
+        unfit=_even,
+        slow_up_to=2**31,
+        **_IVF,
+    ),
     Candidate(
         "hnsw",
         lambda n, dim: n * (4 * dim + 9 * LINKS),
         _hnsw,
         _efforts,
         _set_effort,
-        slow_to_build=True,
+        slow_up_to=262_144,
     ),
 ]
 """Every kind, in the order in which they are tried."""

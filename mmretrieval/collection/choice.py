@@ -18,12 +18,12 @@ EXACT_BELOW = 16_384
 RECALL = 0.99
 """Share of the true ten best that an index has to find, on average over the queries."""
 QUERIES = 200
+EXACT_QUERIES = 40
+"""Enough of them to know how long exact search takes; what it finds is known."""
 NOISE = 0.75
 """Length of what is added to a unit embedding to make a query of it: their cosine is then 0.8."""
 FAST = 1.0
-"""Milliseconds below which no index that is slow to build is tried: nobody would feel the difference."""
-SLOW_UP_TO = 262_144
-"""Moments up to which such an index is tried at all: a few minutes on two cores."""
+"""Milliseconds below which nothing that is slow to build is tried: nobody would feel the difference."""
 SEED = 0
 
 
@@ -61,7 +61,9 @@ def choose_index(exact: Any, memory: int | None = None) -> Choice:
     memory = machine_memory() // 2 if memory is None else memory
     trial = Trial(exact)
     size = exact.ntotal * exact.d * 4
-    measured = [{"kind": EXACT, "parameters": {}, "bytes": size, "build_seconds": 0.0, **trial.measure(exact)}]
+    measured = [
+        {"kind": EXACT, "parameters": {}, "bytes": size, "build_seconds": 0.0, **trial.measure(exact, EXACT_QUERIES)}
+    ]
     slowest = measured[0]["milliseconds"]
     best = Choice(exact, EXACT) if size <= memory else None
     best_row = measured[0] if best else None
@@ -106,18 +108,19 @@ class Trial:
         self.queries = (embeddings[rows] + NOISE * lengths * noise).astype(np.float32)
         self.truth = exact.search(self.queries, TUNED_FOR)[1]
 
-    def measure(self, index: Any) -> dict[str, float]:
-        """Ask every query twice, alone and on one thread; return ``recall`` and ``milliseconds``."""
-        times, found = np.zeros((2, QUERIES)), np.zeros_like(self.truth)
+    def measure(self, index: Any, count: int = QUERIES) -> dict[str, float]:
+        """Ask the first ``count`` queries twice, alone and on one thread; return ``recall`` and ``milliseconds``."""
+        queries, truth = self.queries[:count], self.truth[:count]
+        times, found = np.zeros((2, len(queries))), np.zeros_like(truth)
         with one_thread():
             for repeat in times:
-                for number in range(QUERIES):
+                for number in range(len(queries)):
                     # the thread's own time, not the clock's: what else the machine does must not choose the index
                     start = time.thread_time()
-                    found[number] = index.search(self.queries[number : number + 1], TUNED_FOR)[1][0]
+                    found[number] = index.search(queries[number : number + 1], TUNED_FOR)[1][0]
                     repeat[number] = time.thread_time() - start
         return {
-            "recall": round(recall(found, self.truth), 4),
+            "recall": round(recall(found, truth), 4),
             "milliseconds": round(float(np.median(times.min(axis=0))) * 1000, 4),
         }
 
@@ -154,10 +157,14 @@ def _is_better(tried: dict[str, Any], best: dict[str, Any] | None) -> bool:
 def _reason_to_skip(
     candidate: Candidate, size: int, memory: int, best: dict[str, Any] | None, exact: Any
 ) -> str | None:
+    unfit = candidate.unfit(exact.d)
+    if unfit:
+        return unfit
     if size > memory:
         return f"takes {size / 1e9:.2f} GB, allowed are {memory / 1e9:.2f} GB"
-    if candidate.slow_to_build and best and best["recall"] >= RECALL and best["milliseconds"] <= FAST:
-        return f"slow to build, and {best['kind']} answers in {best['milliseconds']} ms"
-    if candidate.slow_to_build and exact.ntotal > SLOW_UP_TO:
-        return f"slow to build: tried up to {SLOW_UP_TO} moments, here are {exact.ntotal}"
-    return candidate.unfit(exact.d)
+    if candidate.slow_up_to is not None:
+        if best and best["recall"] >= RECALL and best["milliseconds"] <= FAST:
+            return f"slow to build, and {best['kind']} answers in {best['milliseconds']} ms"
+        if exact.ntotal > candidate.slow_up_to:
+            return f"slow to build: tried up to {candidate.slow_up_to} moments, here are {exact.ntotal}"
+    return None

@@ -131,6 +131,14 @@ def test_add_and_remove(run, world, model, tmp_path):
         f"1 new video, 1 moment added, 1 there already\n{folder}: 2 moments of 2 videos, generation 2\n"
     )
     assert run("index", "remove", folder, world / "videos/0.mp4")[:2] == (0, "1 moments removed\n")
+    before = json.loads(run("index", "info", folder, "--json")[1])
+    code, out, _ = run("index", "compact", folder, "--json")
+    after = json.loads(out)
+    assert code == 0 and after["saved_bytes"] > 0
+    assert after["collection"]["moments"] == before["moments"]
+    assert after["collection"]["generation"] == before["generation"] + 1
+    assert run("index", "verify", folder)[0] == 0
+    assert run("index", "compact", folder)[1] == f"{folder}: 0.0 MiB smaller, generation {before['generation'] + 1}\n"
     assert json.loads(run("index", "info", folder, "--json")[1])["videos"] == 1
 
 

@@ -115,6 +115,32 @@ def test_a_full_disk_while_adding_leaves_the_old_generation(collection, clips, f
 
 
 @pytest.mark.parametrize("step", [1, 2, 3], ids=["segment", "index", "manifest"])
+def test_a_full_disk_while_compacting_leaves_the_old_generation(collection, failing, step):
+    collection.remove([collection.moments[1].id])
+    before = listing(collection.folder)
+    failing(files.os, "fsync", FULL, 2 * step - 1)
+    with pytest.raises(StorageError, match="the disk is full"):
+        collection.compact()
+    assert listing(collection.folder) == before
+    assert len(Collection.open(collection.folder)) == 2 and collection.verify() == []
+    collection.compact()
+    assert collection.manifest.removed == {} and collection.verify() == []
+
+
+def test_a_full_disk_that_faiss_reports_in_its_own_words(collection, monkeypatch):
+    def full(index, path):
+        raise RuntimeError(f"Error in write: could not write {path}: No space left on device")
+
+    monkeypatch.setattr("faiss.write_index", full)
+    with pytest.raises(StorageError) as caught:
+        collection.compact(memory=10**9)
+    assert str(caught.value) == (
+        f"{collection.folder}/index-000002.faiss: cannot be written: the disk is full. Free some space and try again; "
+        f"what was there before is untouched."
+    )
+
+
+@pytest.mark.parametrize("step", [1, 2, 3], ids=["segment", "index", "manifest"])
 def test_a_full_disk_while_building_leaves_nothing(tmp_path, clips, failing, model, step):
     failing(files.os, "fsync", FULL, 2 * step - 1)
     made = tmp_path / "made"
