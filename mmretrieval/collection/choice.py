@@ -82,7 +82,9 @@ def choose_index(exact: Any, memory: int | None = None) -> Choice:
             measured.append(tried)
             if _is_better(tried, best_row):
                 best, best_row = Choice(index, candidate.kind, tried["parameters"]), tried
-            if tried["recall"] >= RECALL or _is_slower(tried, slowest):
+            good = best_row is not None and best_row["recall"] >= RECALL
+            # turned up further it only becomes slower, and something faster is known
+            if tried["recall"] >= RECALL or _is_slower(tried, best_row["milliseconds"] if good else slowest):
                 break
         if best is not None and best.index is index:
             candidate.tune(index, best.parameters)
@@ -142,8 +144,8 @@ def _tune(index: Any, candidate: Candidate, built_with: dict[str, Any], trial: T
         yield {"parameters": {**built_with, **setting}, **trial.measure(index)}
 
 
-def _is_slower(tried: dict[str, Any], slowest: float) -> bool:
-    return tried["milliseconds"] > slowest
+def _is_slower(tried: dict[str, Any], limit: float) -> bool:
+    return tried["milliseconds"] > limit
 
 
 def _is_better(tried: dict[str, Any], best: dict[str, Any] | None) -> bool:
