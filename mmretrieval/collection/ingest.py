@@ -133,8 +133,8 @@ def ingest(
         precision: What its embeddings were computed in; None where there are none.
 
     Raises:
-        CollectionError: A path does not exist, nothing was found, another process is adding to the collection, it has
-            another precision than asked for, or ``on_bad`` is "raise" and something is broken.
+        CollectionError: A path does not exist, nothing was found, the collection has another precision than asked for,
+            or ``on_bad`` is "raise" and something is broken.
         StorageError: The disk is full or refuses to be written; what was done before it was stays for the next run.
         KeyboardInterrupt: Somebody pressed Ctrl-C; what is done stays for the next run.
     """

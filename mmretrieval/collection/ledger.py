@@ -7,10 +7,8 @@ removed. When all is in a generation of the collection, ``clear`` removes the sh
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from contextlib import suppress
@@ -28,7 +26,6 @@ from mmretrieval.collection.segments import (
     segment_table,
     write_segment,
 )
-from mmretrieval.errors import CollectionError
 from mmretrieval.files import atomic_write, sha256_file, storage_error
 
 FOLDER = "pending"
@@ -65,7 +62,7 @@ class Done:
 
 
 class Ledger:
-    """The pending shards of a collection; a context manager that keeps other builds out.
+    """The pending shards of a collection, which whoever opens them holds with ``locks.only_writer``.
 
     Args:
         folder: The collection, which need not exist yet.
@@ -93,30 +90,16 @@ class Ledger:
         self._since = time.monotonic()
 
     def __enter__(self) -> Ledger:
-        made = not self._collection.exists()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self._folder, os.O_RDONLY)
         except OSError as error:
             raise storage_error(self._collection, error) from error
-        self._made = made
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._handle)
-            raise CollectionError(
-                f"another process is adding to {self._collection} just now: wait until it is done, or stop it"
-            ) from None
         self._read()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # what holds anything stays
-        with suppress(OSError):
+        with suppress(OSError):  # what holds anything stays
             self._folder.rmdir()
-            if self._made:
-                self._collection.rmdir()
-        os.close(self._handle)
 
     def add(self, moment: Moment, embedding: np.ndarray) -> None:
         """Note an embedded moment; ``embedding`` is (D,) float32."""

@@ -18,7 +18,7 @@ import pytest
 from fakes import COLOURS, ColourModel, video
 
 from mmretrieval import files
-from mmretrieval.collection import Collection, Moment, ledger
+from mmretrieval.collection import Collection, Moment, ledger, locks
 from mmretrieval.collection.ledger import Done, Ledger
 from mmretrieval.errors import CollectionError, StorageError
 
@@ -251,12 +251,15 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_embedded(
     assert model.embedded == 0
 
 
-def test_two_builds_of_one_collection_do_not_share_a_ledger(tmp_path, clips, model):
-    with Ledger(tmp_path / "made", {"dim": 4}), pytest.raises(CollectionError) as caught:
+def test_a_build_is_refused_while_another_is_at_work(tmp_path, clips, monkeypatch):
+    model = ColourModel()
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    with locks.only_writer(tmp_path / "made"), pytest.raises(CollectionError) as caught:
         Collection.build(tmp_path / "made", [clips], model, "model")
     assert str(caught.value) == (
-        f"another process is adding to {tmp_path}/made just now: wait until it is done, or stop it"
+        f"{tmp_path}/made is being changed by another process: wait until it is done, then run the command again"
     )
+    assert model.embedded == 0
     assert len(Collection.build(tmp_path / "made", [clips], model, "model")) == 3
 
 
