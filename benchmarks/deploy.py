@@ -63,30 +63,41 @@ def contenders(name: str, options: dict, precisions: list[str]) -> dict[str, Cal
     return ways
 
 
-def measure(ways: dict[str, Callable[[Padded], Features]], clips: Padded, rounds: int) -> list[dict]:
-    """Return for each way its median seconds, its clips per second, its ratio to the first and its difference."""
+def measure(networks: dict[str, dict[str, Callable]], clips: dict[str, Padded], rounds: int) -> dict[str, list[dict]]:
+    """Return for each way of each network its median seconds, clips per second, and ratios.
+
+    All of them take turns. ``ratio`` is the speed against the plain way, ``against_first`` the time against the same
+    way of the first network.
+    """
+    seconds: dict[tuple[str, str], list[float]] = {}
+    features = {}
     with torch.inference_mode():
-        features = {way: network(clips).values for way, network in ways.items()}
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(rounds):
-            for way, network in ways.items():
-                begin = time.perf_counter()
-                network(clips)
-                seconds[way].append(time.perf_counter() - begin)
-    exact = features[PLAIN]
-    medians = {way: statistics.median(times) for way, times in seconds.items()}
-    return [
-        {
+        for turn in range(rounds + 1):
+            for name, ways in networks.items():
+                for way, network in ways.items():
+                    begin = time.perf_counter()
+                    made = network(clips[name])
+                    seconds.setdefault((name, way), []).append(time.perf_counter() - begin)
+                    if not turn:
+                        features[name, way] = made.values
+                        seconds[name, way].clear()
+    medians = {key: statistics.median(times) for key, times in seconds.items()}
+    first = next(iter(networks))
+
+    def row(name: str, way: str) -> dict:
+        median, count, exact = medians[name, way], len(clips[name].values), features[name, PLAIN]
+        return {
             "way": way,
-            "clips": len(clips.values),
+            "clips": count,
             "seconds": median,
-            "fastest": min(seconds[way]),
-            "clips_per_second": len(clips.values) / median,
-            "ratio": medians[PLAIN] / median,
-            "difference": float((features[way] - exact).norm() / exact.norm()),
+            "fastest": min(seconds[name, way]),
+            "clips_per_second": count / median,
+            "ratio": medians[name, PLAIN] / median,
+            "against_first": median / medians[first, way],
+            "difference": float((features[name, way] - exact).norm() / exact.norm()),
         }
-        for way, median in medians.items()
-    ]
+
+    return {name: [row(name, way) for way in ways] for name, ways in networks.items()}
 
 
 def main() -> None:
@@ -106,15 +117,16 @@ def main() -> None:
     precisions = arguments.precisions or ["fp32", *(["bf16"] if "bf16" in fast else []), "int8"]
     options = {key: getattr(arguments, key) for key in ("frames", "size") if getattr(arguments, key)}
     print(f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, fast: {', '.join(fast)}")
-    results = {}
-    for name in arguments.networks:
-        ways = contenders(name, options, precisions)
-        spec = ways[PLAIN].spec
-        for count in arguments.batches:
-            rows = measure(ways, random_clips(ways[PLAIN], count), arguments.rounds)
+    networks = {name: contenders(name, options, precisions) for name in arguments.networks}
+    results: dict[str, list[dict]] = {}
+    for count in arguments.batches:
+        clips = {name: random_clips(ways[PLAIN], count) for name, ways in networks.items()}
+        for name, rows in measure(networks, clips, arguments.rounds).items():
+            spec = networks[name][PLAIN].spec
             print(f"\n{name}, {count} clips of {spec.frames} frames, {spec.size} pixels")
             for row in rows:
                 print(f"  {row['way']:26} {row['clips_per_second']:9.2f} clips/s   × {row['ratio']:5.2f}   "
+                      f"{row['against_first']:5.2f} × the time of {arguments.networks[0]}   "
                       f"features differ by {row['difference']:.2%}")  # fmt: skip
             results.setdefault(name, []).extend(rows)
     if arguments.out is not None:

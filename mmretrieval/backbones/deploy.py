@@ -14,12 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from mmretrieval.allocator import keep_freed_memory
+from mmretrieval.backbones.quantize import put, quantize
 from mmretrieval.errors import ModelError, UnknownNameError, did_you_mean
-from mmretrieval.layers.fused import FusedConv, Rectifier, has_bf16_kernels
-from mmretrieval.layers.int8 import Grid, Int8Kernel, has_int8_kernels, top_level
-from mmretrieval.layers.wiring import Chain, follow
+from mmretrieval.layers.fused import FusedBlend, FusedConv, Rectifier, has_bf16_kernels
+from mmretrieval.layers.int8 import has_int8_kernels, top_level
+from mmretrieval.layers.wiring import Chain, follow, is_blending
 from mmretrieval.types import Backbone, Features, Padded
 
 BOUNDS = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.15}
@@ -34,9 +36,6 @@ REMEDIES = {
 
 PROBE_SIZE = 64
 """Pixels of the frames on which a network is watched and checked: what follows what does not depend on them."""
-
-SAMPLED = 1 << 20
-"""Values of a tensor from which a percentile is taken."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,11 @@ def deploy(
     """Return a copy of a trained backbone that does the same, faster; ``report`` of it says what was done.
 
     Not every precision is fast on every machine: see ``fast_precisions``. All of them work everywhere, but for int8,
-    which is for CPUs.
+    which is for CPUs. From now on the process keeps memory that it frees, for the next layer: ``keep_freed_memory``.
 
-    In int8 each convolution reads integers. Those whose result only goes to other convolutions, behind a ReLU, pass
-    integers on; sums, blending, shifts and poolings see fp32.
+    In int8 each convolution reads integers, and so does blending of frames. What is behind a ReLU stays in them where
+    these, sums, shifts in time and max-pooling alone read it; a sum is then made by the convolution before it. Other
+    poolings and concatenations see fp32.
 
     Args:
         backbone: Any network of the zoo, also one made of others.
@@ -137,6 +137,7 @@ def deploy(
         known = ", ".join(BOUNDS)
         raise UnknownNameError(f"unknown precision '{precision}'.{did_you_mean(precision, BOUNDS)} Use one of {known}.")
     _check(backbone)
+    keep_freed_memory()
     clips = [] if calibration is None else list(calibration)
     if precision == "int8":
         _check_int8(backbone, clips, percentile)
@@ -150,7 +151,12 @@ def deploy(
         if precision == "bf16":
             deployed = Deployed(network.to(torch.bfloat16), torch.bfloat16, report)
         else:
-            deployed = Deployed(network, torch.float32, _quantize(network, chains, clips, percentile, report))
+            if not chains:
+                raise ModelError("the backbone has no convolution that int8 could compute: use fp32 or bf16")
+            chained = quantize(network, chains, clips, percentile)
+            convs = sum(isinstance(layer, FusedConv) for layer in network.modules())
+            report = replace(report, quantized=convs, chained=chained, levels=top_level() + 1)
+            deployed = Deployed(network, torch.float32, report)
         deployed.report = _compared(deployed.report, exact, [deployed(clip) for clip in clips], bound)
     return deployed
 
@@ -208,75 +214,20 @@ def _fuse(network: nn.Module, precision: str) -> tuple[list[Chain], Deployment]:
         before = network(probe)
         wiring = follow(network, lambda: network(probe))
         for chain in wiring.chains:
+            conv = network.get_submodule(chain.conv)
+            if is_blending(conv):
+                put(network, chain.conv, FusedBlend(conv))
+                continue
             norm = None if chain.norm is None else network.get_submodule(chain.norm)
-            _put(network, chain.conv, FusedConv(network.get_submodule(chain.conv), norm, chain.relu))
+            waits = chain.addend is not None
+            put(network, chain.conv, FusedConv(conv, norm, chain.relu and not waits, waits))
             if chain.norm is not None:
-                _put(network, chain.norm, nn.Identity())
+                put(network, chain.norm, nn.Identity())
         for name, module in rectifiers.items():
-            _put(network, name, Rectifier(module.inplace))
+            put(network, name, Rectifier(module.inplace))
         after = network(probe)
     report = Deployment(precision, sum(chain.norm is not None for chain in wiring.chains), wiring.rest)
     return wiring.chains, replace(_compared(replace(report, precision="fp32"), [before], [after]), precision=precision)
-
-
-def _put(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, module)
-
-
-def _quantize(
-    network: nn.Module, chains: list[Chain], clips: list[Padded], percentile: float, report: Deployment
-) -> Deployment:
-    """Put int8 kernels in the place of all float kernels, in place."""
-    if not chains:
-        raise ModelError("the backbone has no convolution that int8 could compute: use fp32 or bf16")
-    convs = {chain.conv: network.get_submodule(chain.conv) for chain in chains}
-    grids = _calibrate(network, convs, clips, percentile)
-    passed = {}
-    for chain in chains:
-        if chain.readers:
-            # all of them read one tensor of integers from 0, as a ReLU is before it
-            passed[chain.conv] = max((grids[name] for name in chain.readers), key=lambda grid: grid.scale)
-            grids.update(dict.fromkeys(chain.readers, passed[chain.conv]))
-    for name, conv in convs.items():
-        conv.kernel = Int8Kernel(conv.kernel, grids[name], passed.get(name))
-    return replace(report, quantized=len(convs), chained=len(passed), levels=top_level() + 1)
-
-
-def _calibrate(
-    network: nn.Module, convs: dict[str, FusedConv], clips: list[Padded], percentile: float
-) -> dict[str, Grid]:
-    """Return the grid of what each convolution reads."""
-    ranges: dict[str, tuple[float, float]] = {}
-
-    def watch(name: str):
-        def hook(module: nn.Module, given: tuple[Tensor]) -> None:
-            low, high = _range(given[0], percentile)
-            known = ranges.get(name, (low, high))
-            ranges[name] = (min(known[0], low), max(known[1], high))
-
-        return hook
-
-    hooks = [conv.register_forward_pre_hook(watch(name)) for name, conv in convs.items()]
-    try:
-        for clip in clips:
-            network(clip)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: Grid.spanning(*limits, top_level()) for name, limits in ranges.items()}
-
-
-def _range(values: Tensor, percentile: float) -> tuple[float, float]:
-    """Return the least and the largest value, or the percentiles that many lie between."""
-    if percentile == 100:
-        low, high = values.aminmax()
-        return float(low), float(high)
-    flat = values.flatten()
-    sample = flat[:: -(-flat.numel() // SAMPLED)].float()
-    share = percentile / 100
-    low, high = sample.quantile(sample.new_tensor([1 - share, share])).tolist()
-    return low, high
 
 
 def _compared(

@@ -13,7 +13,7 @@ from mmretrieval.backbones.names import register_variant
 from mmretrieval.errors import ModelError
 from mmretrieval.layers.folded import fold_clips, frame_features, pool_frames, zero_frames
 from mmretrieval.layers.masking import downsample_mask
-from mmretrieval.layers.temporal import Mixing, TemporalAggregation, TemporalPool, TemporalShift
+from mmretrieval.layers.temporal import Mixing, TemporalLayer, TemporalPool
 from mmretrieval.types import ClipSpec, Features, Padded
 
 WIDTHS: dict[str, tuple[int, ...]] = {
@@ -151,7 +151,7 @@ class Inception(nn.Module):
         for layer in self.children():
             if isinstance(layer, TemporalPool):
                 images, mask, length = pool_frames(layer, images, mask, length)
-            elif isinstance(layer, TemporalShift | TemporalAggregation):
+            elif isinstance(layer, TemporalLayer):
                 images = layer(zero_frames(images, mask), length)
             else:
                 images = layer(images)

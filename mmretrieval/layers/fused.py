@@ -1,4 +1,4 @@
-"""Convolutions for inference: normalisation folded in, ReLU in the same kernel, flat volumes as images."""
+"""Convolutions for inference: normalisation folded in, ReLU in the same kernel, flat volumes as images, time as one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmretrieval.layers.temporal import TemporalAggregation, TemporalLayer, followed, no_frames
 
 
 class FusedConv(nn.Module):
@@ -17,13 +19,17 @@ class FusedConv(nn.Module):
         conv: ``Conv2d`` or ``Conv3d`` with zeros as padding.
         norm: The normalisation of its output, if one follows; its running statistics are used.
         relu: A ReLU follows. The result is then marked for ``Rectifier``, which stands where that ReLU stood.
+        waits: The result is only added to something: ``forward`` gives a ``Waiting`` that computes it then. For 2-D.
 
     Attributes:
         kernel: What computes it; ``Int8Kernel`` may take its place.
     """
 
-    def __init__(self, conv: nn.Conv2d | nn.Conv3d, norm: _BatchNorm | None = None, relu: bool = False):
+    def __init__(
+        self, conv: nn.Conv2d | nn.Conv3d, norm: _BatchNorm | None = None, relu: bool = False, waits: bool = False
+    ):
         super().__init__()
+        self.waits = waits
         weight, bias = folded(conv, norm)
         self.flat_in = None if isinstance(conv, nn.Conv2d) else _flat_axis(conv)
         self.step = conv.stride[0]
@@ -34,8 +40,10 @@ class FusedConv(nn.Module):
         sizes = [list(size[seen]) for size in (conv.stride, conv.padding, conv.dilation)]
         self.kernel = FloatKernel(weight, bias, *sizes, conv.groups, relu)
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor | Waiting:
         """Images (B, C, H, W) or volumes (B, C, T, H, W), whichever the convolution takes, to its rectified result."""
+        if self.waits:
+            return Waiting(self.kernel, maps)
         if self.flat_in == "time":
             frames = maps[:, :, :: self.step].transpose(1, 2)
             made = self.kernel(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
@@ -45,6 +53,62 @@ class FusedConv(nn.Module):
             made = self.kernel(maps)
         made.rectified = self.kernel.relu
         return made
+
+
+class Waiting:
+    """A convolution that is computed when something is added to it, in one go where a kernel can.
+
+    Args:
+        kernel: ``FloatKernel`` or ``Int8Kernel``.
+        maps: What it convolves.
+    """
+
+    def __init__(self, kernel: nn.Module, maps: Tensor):
+        self.kernel, self.maps = kernel, maps
+
+    def __add__(self, other: Tensor) -> Tensor:
+        return self.kernel.plus(self.maps, other)
+
+    __radd__ = __add__
+
+
+class FusedBlend(TemporalLayer):
+    """Blending of neighbouring frames as a convolution over time, with one weight per channel and the ReLU inside.
+
+    Args:
+        layer: What it computes: a weighted sum, one weight per channel and neighbour.
+
+    Attributes:
+        kernel: What computes it; ``Int8Kernel`` may take its place.
+    """
+
+    def __init__(self, layer: TemporalAggregation):
+        super().__init__()
+        self.past, self.ahead = -layer.offsets[0], layer.looks_ahead
+        weight = torch.stack([layer.taps[offset].fc1.weight.detach().flatten() for offset in layer.offsets], 1)
+        once, bias = [1, 1], weight.new_zeros(len(weight))
+        self.kernel = FloatKernel(weight[:, None, :, None], bias, once, [self.past, 0], once, len(weight), relu=True)
+
+    @property
+    def looks_ahead(self) -> bool:
+        return self.ahead
+
+    def forward(self, frames: Tensor, length: int) -> Tensor:
+        """Blend clips of ``length`` frames each, (B·T, C, H, W) to the same shape."""
+        return self._blend(frames, length)
+
+    def _blend(self, frames: Tensor, length: int) -> Tensor:
+        height, width = frames.shape[-2:]
+        # time and all places of a frame as the two axes of one channels-last image: a view
+        plane = frames.permute(0, 2, 3, 1).unflatten(0, (-1, length)).flatten(2, 3).permute(0, 3, 1, 2)
+        blended = self.kernel(plane).permute(0, 2, 3, 1)[:, :length]
+        return blended.flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+    def step(self, frame: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As ``TemporalLayer.step``; the state (B, n, C, H, W) is the last n frames, the latest last."""
+        clip = followed(no_frames(frame, self.past) if state is None else state, frame)
+        blended = self._blend(clip.flatten(0, 1), clip.shape[1]).unflatten(0, clip.shape[:2])
+        return blended[:, -1], clip[:, 1:]
 
 
 class FloatKernel(nn.Module):
@@ -87,6 +151,10 @@ class FloatKernel(nn.Module):
         convolve = F.conv2d if maps.dim() == 4 else F.conv3d
         made = convolve(maps, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return made.relu_() if self.relu else made
+
+    def plus(self, maps: Tensor, other: Tensor) -> Tensor:
+        """Return the result for ``maps`` and ``other`` (B, C', H, W) in one tensor."""
+        return self(maps).add_(other)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, stride={self.stride}, padding={self.padding}, relu={self.relu}"

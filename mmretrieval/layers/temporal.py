@@ -181,13 +181,13 @@ class TemporalAggregation(TemporalLayer):
 
     def step(self, frame: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """As ``TemporalLayer.step``; the state (B, n, C, H, W) is the last n = −offsets[0] frames, the latest last."""
-        past = _no_frames(frame, -self.offsets[0]) if state is None else state
+        past = no_frames(frame, -self.offsets[0]) if state is None else state
         taps = self.taps
         blended = taps.pop(0)(frame)
         for offset, scale in taps.items():
             weighted = scale(past[:, offset])
             blended = torch.maximum(blended, weighted) if self.method == "max" else blended + weighted
-        return blended.relu(), _followed(past, frame)[:, 1:]
+        return blended.relu(), followed(past, frame)[:, 1:]
 
     def extra_repr(self) -> str:
         return f"method={self.method!r}, frames={self.frames}, causal={self.causal}"
@@ -207,13 +207,13 @@ def _moved(clip: Tensor, offset: int) -> Tensor:
     return moved
 
 
-def _no_frames(like: Tensor, count: int) -> Tensor:
+def no_frames(like: Tensor, count: int) -> Tensor:
     """Return the (B, n, C, H, W) frames before the first one (B, C, H, W): zeros. Each is in channels-last memory."""
     batch, channels, height, width = like.shape
     return like.new_zeros((batch, count, height, width, channels)).permute(0, 1, 4, 2, 3)
 
 
-def _followed(past: Tensor, frame: Tensor) -> Tensor:
+def followed(past: Tensor, frame: Tensor) -> Tensor:
     """Return frames (B, n, C, H, W) and the next one (B, C, H, W) as (B, n + 1, C, H, W), each channels-last."""
     rows = torch.cat([past.permute(0, 1, 3, 4, 2), frame.permute(0, 2, 3, 1).unsqueeze(1)], dim=1)
     return rows.permute(0, 1, 4, 2, 3)
@@ -274,7 +274,7 @@ class TemporalPool(TemporalLayer):
 
         The state (B, n, C, H, W) is the window of the next output so far: one frame after an output, else two.
         """
-        window = _followed(_no_frames(frame, 2) if state is None else state, frame)
+        window = followed(no_frames(frame, 2) if state is None else state, frame)
         if window.shape[1] < 3:
             return None, window
         one, two, three = window.unbind(1)

@@ -19,6 +19,8 @@ from mmretrieval.types import ClipSpec, Features, Padded
 FAMILIES = {
     "resnet_test": {},
     "tsm_resnet_test": {},
+    "resnet18": {"width": 4},
+    "tsm_resnet50": {"width": 4},
     "tam_resnet_test": {"temporal_pool": "max", "depthwise": False, "aggregated_shortcut": True},
     "tam_inception_v1_test": {},
     "i3d_resnet_test": {"temporal_pool": True},
@@ -107,27 +109,31 @@ def test_int8_is_close_with_every_convolution_in_integers(name):
     fused = [layer for layer in deployed.modules() if isinstance(layer, FusedConv)]
     assert all(isinstance(layer.kernel, Int8Kernel) for layer in fused)
     assert report.quantized == len(fused)
-    assert report.chained == sum(layer.kernel.made is not None for layer in fused)
+    kernels = [layer for layer in deployed.modules() if isinstance(layer, Int8Kernel)]
+    assert report.chained == sum(kernel.made is not None for kernel in kernels)
     assert report.levels == top_level() + 1
 
 
-def test_integers_are_passed_on_inside_residual_blocks():
-    deployed = deploy(settled("resnet_test"), "int8", [clips()])
-    basic, bottleneck = deployed.network.layer1[0], deployed.network.layer2[0]
-    passing = [conv.kernel.made is not None for conv in (basic.conv1, bottleneck.conv1, bottleneck.conv2)]
-    assert passing == [True] * 3
-    assert basic.conv1.kernel.made == basic.conv2.kernel.given
-    for ending in (basic.conv2, bottleneck.conv3):
-        assert ending.kernel.made is None
+def test_integers_are_passed_on_through_residual_blocks():
+    network = deploy(settled("resnet_test"), "int8", [clips()]).network
+    basic, bottleneck = network.layer1[0], network.layer2[0]
     # the stem is followed by two convolutions that read one tensor
-    assert deployed.network.conv1.kernel.made == basic.conv1.kernel.given == basic.downsample[0].kernel.given
+    assert network.conv1.kernel.made == basic.conv1.kernel.given == basic.downsample[0].kernel.given
+    assert basic.conv1.kernel.made == basic.conv2.kernel.given
+    # the second convolution adds the shortcut to its own result, and both blocks' readers agree on what it makes
+    assert basic.conv2.kernel.addend == basic.downsample[0].kernel.made
+    assert basic.conv2.kernel.made == bottleneck.conv1.kernel.given == bottleneck.downsample[0].kernel.given
+    # what leaves the network is in floats, and so is what is added to it
+    ending = (bottleneck.conv3, bottleneck.downsample[0])
+    assert [(conv.kernel.made, conv.kernel.addend) for conv in ending] == [(None, None)] * 2
+    identity = deploy(settled("resnet18"), "int8", [clips()]).network.layer2[1]
+    assert identity.conv2.kernel.addend == identity.conv1.kernel.given
 
 
-def test_what_blends_frames_reads_floats_unless_it_convolves():
-    deployed = deploy(settled("tam_resnet_test"), "int8", [clips()])
-    # a matrix per neighbour is a convolution; all of the stem's readers are, with the shortcut's
-    assert deployed.network.conv1.kernel.made is not None
-    assert deploy(create_backbone("tam_resnet_test"), "int8", [clips()]).network.conv1.kernel.made is None
+def test_blending_frames_stays_in_integers():
+    block = deploy(create_backbone("tam_resnet_test"), "int8", [clips()]).network.layer2[0]
+    assert block.tam.kernel.made == block.conv1.kernel.given
+    assert block.downsample[0].kernel.given == block.tam.kernel.given
 
 
 def test_a_percentile_cuts_outliers_off():

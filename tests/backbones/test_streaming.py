@@ -1,5 +1,6 @@
 """Frame by frame is the same as all at once, for every network that never looks ahead."""
 
+import math
 import threading
 
 import pytest
@@ -191,6 +192,9 @@ def test_networks_of_networks_that_repeat_frames():
 def test_deployed_networks(name):
     net, clips = causal(name, temporal_pool="max"), videos()
     same(online(Stream(deploy(net)), clips)[0], offline(net, clips))
+    whole = Padded(clips, torch.ones(clips.shape[:2], dtype=torch.bool))
+    integers = deploy(net, "int8", [whole], bound=math.inf)
+    same(online(Stream(integers), clips)[0], offline(integers, clips))
     with pytest.raises(ModelError, match="R2Plus1d needs whole clips"):
         Stream(deploy(settled("r2plus1d_test")))
 

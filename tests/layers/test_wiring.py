@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mmretrieval.layers.temporal import TemporalAggregation, TemporalShift
 from mmretrieval.layers.wiring import Chain, follow
 
 
@@ -17,6 +18,7 @@ class Net(nn.Module):
         self.norm1, self.norm2 = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
         self.second = nn.Conv2d(4, 4, 3, padding=1)
         self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.pool, self.shift, self.blend = nn.MaxPool2d(3, 1, 1), TemporalShift(4), TemporalAggregation(4)
         self.path = forward
         self.eval()
 
@@ -66,6 +68,93 @@ def test_what_anything_else_reads_is_left_alone(other):
     assert wiring.rest == ("norm1",)
     assert seen(before_relu).chains == [Chain("first", "norm1", False, ())]
     assert seen(behind_relu).chains[0] == Chain("first", "norm1", True, ())
+
+
+def test_a_sum_is_made_by_the_convolution_before_it():
+    def identity(n, x):
+        x = n.relu(n.norm1(n.first(x)))
+        return n.relu(x + n.norm2(n.second(x)))
+
+    assert seen(identity).chains == [
+        Chain("first", "norm1", True, ("second",)),
+        Chain("second", "norm2", True, (), addend="first"),
+    ]
+
+    def shortcut(n, x):
+        return n.pool(n.relu(n.norm1(n.first(x)) + n.norm2(n.second(x)))) + 1
+
+    assert seen(shortcut).chains == [
+        Chain("first", "norm1", False, ("second",)),
+        Chain("second", "norm2", True, (), addend="first"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda n, x, y: n.relu(x + x) + y,
+        lambda n, x, y: n.relu(x.mean() + y),
+        lambda n, x, y: n.relu(torch.add(x, y, alpha=2)),
+        lambda n, x, y: n.relu(x + y) + x,  # x is read after the sum, which may be written over it
+        lambda n, x, y: n.relu(x + y) + y,
+        lambda n, x, y: n.relu(x.clone() + y),
+    ],
+)
+def test_sums_that_a_convolution_cannot_make(add):
+    def path(n, x):
+        x = n.relu(n.first(x))
+        return add(n, x, n.second(x))
+
+    assert seen(path).chains == [Chain("first", None, True, ()), Chain("second", None, False, ())]
+
+
+def test_what_a_waiting_convolution_reads_is_not_written_over():
+    class Two(Net):
+        def __init__(self):
+            super().__init__(None)
+            self.third = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            x = self.relu(self.first(x))
+            late, soon = self.third(x), self.second(x)
+            return self.relu(self.relu(soon + x) + late)
+
+    net = Two()
+    chains = follow(net, lambda: net(torch.randn(1, 4, 5, 5))).chains
+    assert [chain.addend for chain in chains] == [None, None, "first"]
+
+
+def test_layers_that_keep_the_numbers_are_seen_through():
+    def path(n, x):
+        x = n.pool(n.relu(n.first(x)))
+        return n.relu(n.second(n.shift(x, 1)) + x)
+
+    assert seen(path).chains == [
+        Chain("first", None, True, ("second",)),
+        Chain("second", None, True, (), addend="first"),
+    ]
+    assert seen(lambda n, x: n.second(n.pool(n.first(x)))).chains[0] == Chain("first", None, False, ())
+    assert seen(lambda n, x: n.pool(n.relu(n.first(x)))).chains[0] == Chain("first", None, True, ())
+
+
+def test_blending_frames_is_a_convolution_over_time():
+    assert seen(lambda n, x: n.second(n.blend(n.relu(n.first(x)), 1))).chains == [
+        Chain("first", None, True, ("blend",)),
+        Chain("blend", None, True, ("second",)),
+        Chain("second", None, False, ()),
+    ]
+
+
+@pytest.mark.parametrize("options", [{"method": "max"}, {"depthwise": False}])
+def test_other_blending_is_none(options):
+    class Other(Net):
+        def __init__(self):
+            super().__init__(lambda n, x: n.second(n.blend(n.relu(n.first(x)), 1)))
+            self.blend = TemporalAggregation(4, **options)
+
+    net = Other()
+    chains = follow(net, lambda: net(torch.randn(1, 4, 5, 5))).chains
+    assert "blend" not in [chain.conv for chain in chains]
 
 
 def test_asking_for_a_shape_is_not_reading():
