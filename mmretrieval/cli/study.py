@@ -35,20 +35,23 @@ def study(
     """Train every run of a study with every seed and compare them in a table and a picture.
 
     Finished runs are kept, interrupted ones go on where they were, a failed one is reported and the others go on.
-    After Ctrl-C the same command goes on. The tables are up to date after every run. Exit code 1: something failed.
+    After Ctrl-C the same command goes on. The tables are up to date after every run. Where a metric is named timing.…,
+    the networks are timed together at the end. Exit code 1: something failed.
 
     Examples:
       mmretrieval study toyworld/study --dry-run
-
       mmretrieval study recipes/toyworld/study/losses.yaml --seeds 0,1,2 --only 'amm*'
     """
     from mmretrieval.study.plan import find_studies, plan_runs, read_study
+    from mmretrieval.study.timing import check_timed
 
     numbers = _numbers(seeds)
     files = find_studies(path)
     given = [path if Path(path).stem == file.stem else f"{path.rstrip('/')}/{file.name}" for file in files]
     studies = [read_study(file, name) for file, name in zip(files, given, strict=True)]
     plans = [(one, plan_runs(one, out, overrides or [], numbers)) for one in studies]
+    for one, runs in plans:
+        check_timed(one, runs)
     failed = False
     for one, runs in plans:
         options = [*(overrides or []), *(["--seeds", seeds] if seeds else [])]
@@ -63,6 +66,7 @@ def _work(one, runs: list, out: Path, only: str | None, report: bool, command: s
     from mmretrieval.study.results import collect
     from mmretrieval.study.runner import Ledger, chosen, run_missing
     from mmretrieval.study.table import write_pages
+    from mmretrieval.study.timing import measure_times
 
     ledger = Ledger(out / one.name / "ledger.json")
 
@@ -72,7 +76,10 @@ def _work(one, runs: list, out: Path, only: str | None, report: bool, command: s
     def say(line: str) -> None:
         typer.echo(f"{one.name}: {line}", err=True)
 
-    failed = [] if report else run_missing(chosen(runs, only), runs, ledger, out, say, write, jobs)
+    failed = []
+    if not report:
+        failed = run_missing(chosen(runs, only), runs, ledger, out, say, write, jobs)
+        measure_times(one, runs, out, say)
     pages = write()
     typer.echo(pages[0].read_text("utf-8"))
     typer.echo("written: " + "   ".join(map(str, pages)))

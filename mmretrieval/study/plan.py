@@ -43,6 +43,7 @@ class _Section(BaseModel):
 class Metric(_Section):
     """What to look at in a run's report.json: the mean of the values at dotted keys; a number picks from a list.
 
+    ``timing.latency`` and ``timing.throughput`` are not in it but measured at the end, see ``study.timing``.
     ``scale`` is what it is multiplied by, for units that people read: 1.0e-6 shows multiply-adds in millions.
     """
 

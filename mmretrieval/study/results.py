@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mmretrieval.study.plan import Metric, Run, Study
 from mmretrieval.study.runner import FINISHED, Ledger, state_of
+from mmretrieval.study.timing import SECTION, read_times
 
 
 class Spread(NamedTuple):
@@ -90,8 +91,9 @@ class Results:
 
 
 def collect(study: Study, runs: Sequence[Run], ledger: Ledger) -> Results:
-    """Read the reports of the finished runs."""
+    """Read the reports of the finished runs, and how fast their networks are."""
     rows, machines, known = [], {}, []
+    times = read_times(ledger.file.parent)
     for label, overrides in study.runs.items():
         row = Row(label, overrides, [], {name: {} for name in study.metrics}, {}, {}, [])
         for run in (run for run in runs if run.label == label):
@@ -103,6 +105,8 @@ def collect(study: Study, runs: Sequence[Run], ledger: Ledger) -> Results:
                     row.failures[run.seed] = reason
                 continue
             report = json.loads((run.folder / "report.json").read_text("utf-8"))
+            if label in times:  # one network of each: repeated for every seed they would feign a deviation of 0
+                report[SECTION] = times.pop(label)
             known.append(report)
             row.seeds.append(run.seed)
             row.seconds[run.seed] = ledger.seconds(run) or sum(report["stages"].values())
@@ -138,7 +142,11 @@ def _unknown_keys(study: Study, reports: Sequence[Mapping]) -> list[str]:
     notes = []
     for name, metric in study.metrics.items():
         for key in metric.keys:
-            if reports and all(look_up(report, key) is None for report in reports):
+            if not reports or any(look_up(report, key) is not None for report in reports):
+                continue
+            if key.split(".")[0] == SECTION and not any(SECTION in report for report in reports):
+                notes.append(f"{name}: networks are timed when all runs are done")
+            else:
                 notes.append(f"{name}: no finished run has a number at '{key}' in its report.json")
     return notes
 

@@ -23,6 +23,7 @@ from mmretrieval.environment import cores
 from mmretrieval.errors import RecipeError, StorageError
 from mmretrieval.files import atomic_write, storage_error
 from mmretrieval.recipe import dump_recipe
+from mmretrieval.study.interrupts import Interrupts
 from mmretrieval.study.plan import Run
 
 FINISHED, STARTED, NEW, OTHER = "finished", "started", "new", "of another recipe"
@@ -148,7 +149,7 @@ def run_missing(
         bar.write(say, f"{ended} of {len(runs)}: {run.name}: {outcome}{left()}")
         after_each()
 
-    with _only_one(out) as lock, _Bar(len(runs), ended) as bar:
+    with only_one(out) as lock, Interrupts() as interrupts, _Bar(len(runs), ended) as bar:
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
@@ -158,12 +159,15 @@ def run_missing(
                         ledger.note(run, 0.0, detail)
                         end(run, 0.0, detail)
                     else:
+                        interrupts.hold()
                         children.append(_Child(run, lock, jobs, anew=state == NEW))
+                        interrupts.release()
                 bar.show(f"{', '.join(child.run.name for child in children)}{left()}")
                 for child in _some_ended(children):
                     children.remove(child)
                     end(child.run, child.seconds, child.note(ledger))
         except KeyboardInterrupt:
+            interrupts.hold()
             if not children:
                 raise
             _stop(children, ledger)
@@ -234,14 +238,12 @@ def _some_ended(children: Sequence[_Child]) -> list[_Child]:
 
 
 def _stop(children: Sequence[_Child], ledger: Ledger) -> None:
-    """Pass Ctrl-C on and wait until all have saved; more of them change nothing."""
+    """Pass Ctrl-C on and wait until all have saved."""
     for child in children:
         with suppress(ProcessLookupError):
             child.process.send_signal(signal.SIGINT)
     for child in children:
-        while child.process.poll() is None:
-            with suppress(KeyboardInterrupt):
-                child.process.wait()
+        child.process.wait()
         child.note(ledger, interrupted=True)
 
 
@@ -260,7 +262,7 @@ def _reason(code: int, log: Path, begun: int) -> str:
 
 
 @contextmanager
-def _only_one(out: Path) -> Iterator[int]:
+def only_one(out: Path) -> Iterator[int]:
     """Hold the folder, or refuse if another command holds it. The system lets go of it when its holders have ended."""
     import fcntl
 
@@ -277,25 +279,10 @@ def _only_one(out: Path) -> Iterator[int]:
             f"{out}: another 'mmretrieval study', or a run it has left behind, is at work there: wait for it, or "
             "choose another folder with --out"
         ) from None
-    before = _terminate_like_ctrl_c()
     try:
         yield handle
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
         os.close(handle)
-
-
-def _terminate_like_ctrl_c():
-    """Let SIGTERM stop as Ctrl-C does; return the handler before, None where signals belong to somebody else."""
-
-    def stop(number, frame):
-        raise KeyboardInterrupt
-
-    try:
-        return signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        return None
 
 
 class _Bar:

@@ -105,7 +105,7 @@ def _marked(results: Results, row: Row, name: str) -> str:
 
 
 def _legend(results: Results) -> str:
-    text = "Mean ± standard deviation over seeds (divisor n − 1); time is that of one run."
+    text = "Mean ± standard deviation over seeds (divisor n − 1) where they differ; time is that of one run."
     if any(results.best(name) for name in results.study.metrics):
         text += " **Bold**: the best mean. ≈: within one standard deviation of it, the larger of the two."
     return text
@@ -147,7 +147,7 @@ def show(spread: Spread | None, metric: Metric, signed: bool = False) -> str:
         return "–"
     scale, form = (100, ".1f") if metric.percent else (1, ".3g")
     mean = f"{scale * spread.mean:{'+' if signed else ''}{form}}"
-    return mean if spread.std is None else f"{mean} ± {scale * spread.std:{form}}"
+    return f"{mean} ± {scale * spread.std:{form}}" if spread.std else mean
 
 
 def _grid(lines: list[list[str]]) -> str:

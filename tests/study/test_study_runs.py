@@ -33,13 +33,14 @@ def test_two_labels_two_seeds_interrupted_once(study_file, tmp_path, run):
     assert not out.exists()
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "mmretrieval.cli.main", *map(str, command)],
+        # with a checkpoint after every step: once there is one, the run is where Ctrl-C makes it save
+        [sys.executable, "-m", "mmretrieval.cli.main", *map(str, command), "training.checkpoint_minutes=1e-9"],
         stderr=subprocess.PIPE,
         text=True,
         # whoever started the tests in the background may have Ctrl-C ignored
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    wait_for(lambda: list((slow / "log").glob("events*")), process)
+    wait_for((slow / "checkpoint").is_dir, process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert (process.returncode, said) == (
@@ -163,6 +164,56 @@ def test_all_jobs_are_stopped_and_none_is_lost(planned, tmp_path, monkeypatch):
     assert str(caught.value) == f"stopped in {runs[0].name}, {runs[1].name}; the same command goes on there"
     assert len(list(tmp_path.glob("saved.*"))) == 2
     assert all(ledger.seconds(run) is not None and ledger.failure(run) is None for run in runs[:2])
+
+
+def saves_when_stopped(monkeypatch, tmp_path, meanwhile):
+    """Let every run be a script that saves at Ctrl-C; ``meanwhile`` happens when it is at work and nobody knows it."""
+    popen = subprocess.Popen
+    trapped = f"trap 'touch {tmp_path}/saved; exit 1' INT; touch {tmp_path}/at-work; while :; do sleep 0.01; done"
+
+    def start(command, **options):
+        child = popen(["sh", "-c", trapped], **options)
+        wait_for((tmp_path / "at-work").exists, child)
+        meanwhile()
+        return child
+
+    monkeypatch.setattr("mmretrieval.study.runner.subprocess.Popen", start)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_just_being_started_is_stopped_too(planned, tmp_path, monkeypatch, number):
+    _, runs = planned()
+
+    def ask():
+        for _ in range(2):  # whoever stops it may be impatient
+            os.kill(os.getpid(), number)
+
+    saves_when_stopped(monkeypatch, tmp_path, ask)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(StudyInterrupted) as caught:
+        run_missing(runs, runs, Ledger(tmp_path / "ledger.json"), tmp_path / "out", print, lambda: None)
+    assert str(caught.value) == f"stopped in {runs[0].name}; the same command goes on there"
+    assert (tmp_path / "saved").exists()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_study_in_the_background_ignores_ctrl_c_and_its_runs_hear_it(planned, tmp_path, monkeypatch):
+    """Shells start what is in the background of a script with Ctrl-C ignored, which children inherit."""
+    _, runs = planned()
+
+    def ask():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    saves_when_stopped(monkeypatch, tmp_path, ask)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(StudyInterrupted):
+            run_missing(runs, runs, Ledger(tmp_path / "ledger.json"), tmp_path / "out", print, lambda: None)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (tmp_path / "saved").exists()
 
 
 def test_a_folder_at_work_is_refused(planned, tmp_path):

@@ -100,7 +100,8 @@ Is a fast rate better?
 | slow | 2 | 20.0 ± 7.1 | 4.5 ± 0.707 ≈ | 2.38 ± 0.177 | 70 s |
 | fast | 2 | **27.5 ± 3.5** | **4.25 ± 0.354** | 1.25 ± 0.354 | 40 s |
 
-Mean ± standard deviation over seeds (divisor n − 1); time is that of one run. **Bold**: the best mean. ≈: within one \
+Mean ± standard deviation over seeds (divisor n − 1) where they differ; time is that of one run. **Bold**: \
+the best mean. ≈: within one \
 standard deviation of it, the larger of the two.
 
 Difference to slow, paired by seed:
