@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import platform
-import sys
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
@@ -28,20 +26,6 @@ def environment() -> dict:
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def worker_processes() -> multiprocessing.context.BaseContext:
-    """Return the way to start worker processes that is safe while threads run here.
-
-    A child forked from a process with threads can wait forever for a lock that nobody there will open. Children of a
-    fork server cannot, and start as fast, for it has imported what they need. As with ``spawn``, a script that uses
-    them needs the usual ``if __name__ == "__main__":``.
-    """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mmretrieval.data.dataset"])
-    return context
 
 
 def installed(distribution: str) -> str | None:

@@ -148,11 +148,13 @@ class RetrievalModel(SavedModel):
             batch_size: Items encoded at a time.
         """
         was_training = self.training
-        self.eval()
+        if was_training:  # walking through all parts takes longer than a short caption
+            self.eval()
         try:
             rows = [self._embed_batch(modality, group) for group in _groups(items, batch_size)]
         finally:
-            self.train(was_training)
+            if was_training:
+                self.train()
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def _embed_batch(self, modality: str, items: list[Tensor]) -> np.ndarray:

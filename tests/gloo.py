@@ -7,8 +7,11 @@ from pathlib import Path
 
 import torch
 
+LIMIT = 270
+"""Seconds; below those after which pytest ends itself, which would leave the two behind."""
 
-def run_two(worker: Path, folder: Path, timeout: float) -> list:
+
+def run_two(worker: Path, folder: Path) -> list:
     """Run ``worker`` as rank 0 and as rank 1 of two processes; return what each saved as ``folder/RANK.pt``."""
     path = os.pathsep.join([str(worker.parents[1]), str(worker.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
@@ -23,7 +26,7 @@ def run_two(worker: Path, folder: Path, timeout: float) -> list:
     ]
     try:
         for process in running:
-            errors = process.communicate(timeout=timeout)[1]
+            errors = process.communicate(timeout=LIMIT)[1]
             assert process.returncode == 0, errors
     finally:
         for process in running:

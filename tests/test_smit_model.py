@@ -130,9 +130,10 @@ def test_a_second_round_differs_from_the_first_only_in_how_it_learns():
 
 
 def test_the_whole_model_trains(recipe):
-    losses = train(recipe())["losses"]
-    assert len(losses) == 36 and np.isfinite(losses).all()
-    # the margin holds a raw dot product back at first: with nce the same model falls three times as fast
+    losses = train(recipe("training.epochs=24", "training.evaluate_every=24"))["losses"]
+    assert len(losses) == 72 and np.isfinite(losses).all()
+    # the margin holds a raw dot product back at first: with nce the same model falls three times as fast. After half
+    # of these steps it is where rounding, which differs between processors, moves the mean by a fifth of what it fell
     assert max(losses[-6:]) < min(losses[:3]) and np.mean(losses[-6:]) < 0.95 * np.mean(losses[:3])
 
 

@@ -7,7 +7,7 @@ import gloo
 import pytest
 import torch
 import training_worker
-from training_worker import CASES, COMPARED, SPLITS
+from training_worker import CASES, COMPARED, ROUNDING, SPLITS
 
 from mmretrieval.layers.synced import SyncedBatchNorm
 from mmretrieval.run.retrieval import RetrievalWork
@@ -18,7 +18,7 @@ WORKER = Path(training_worker.__file__)
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return gloo.run_two(WORKER, tmp_path_factory.mktemp("gloo"), timeout=600)
+    return gloo.run_two(WORKER, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def test_losses(two, one, case, split):
     expected = reference(one, case)
     assert len(expected["losses"]) == 6 and "cmcm/video_text" in expected["reports"][-1]
     for process in two:
-        torch.testing.assert_close(process[case, split]["losses"], expected["losses"], rtol=1e-5, atol=0)
+        torch.testing.assert_close(process[case, split]["losses"], expected["losses"], rtol=ROUNDING, atol=0)
         for got, want in zip(process[case, split]["reports"], expected["reports"], strict=True):
             assert got.keys() == want.keys()
-            torch.testing.assert_close(list(got.values()), list(want.values()), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(list(got.values()), list(want.values()), rtol=ROUNDING, atol=1e-6)
 
 
 @pytest.mark.parametrize(("case", "split"), COMPARED)
@@ -52,7 +52,7 @@ def test_gradients(two, one, case, split):
         assert got.keys() == expected.keys()
         for name, gradient in expected.items():
             torch.testing.assert_close(
-                got[name], gradient, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+                got[name], gradient, rtol=1e-5, atol=ROUNDING, msg=lambda text, n=name: f"{n}: {text}"
             )
 
 
@@ -67,7 +67,7 @@ def test_weights_statistics_and_codes_after_six_steps(two, one, case, split):
             # sums of vectors are as large as the vectors are many: relative to the largest of each tensor
             scale = max(1.0, float(value.double().abs().max()))
             torch.testing.assert_close(
-                got[name], value, rtol=0, atol=1e-5 * scale, msg=lambda text, n=name: f"{n}: {text}"
+                got[name], value, rtol=0, atol=ROUNDING * scale, msg=lambda text, n=name: f"{n}: {text}"
             )
 
 

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
-from mmretrieval.environment import cores, worker_processes
+from mmretrieval.environment import cores
 from mmretrieval.errors import MediaError, MMRetrievalError, ModelError
 from mmretrieval.files import atomic_write, only_holder, storage_error
 from mmretrieval.media.audio import longest_shape
@@ -33,6 +33,7 @@ from mmretrieval.media.files import check_span
 from mmretrieval.media.sampling import span_indices, uniform_indices
 from mmretrieval.media.transforms import fit
 from mmretrieval.media.video import open_video
+from mmretrieval.processes import worker_processes
 from mmretrieval.types import ClipSpec
 
 _RECORD = np.dtype([("state", "u1"), ("length", "<u4"), ("rate", "<f4")])

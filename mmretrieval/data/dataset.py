@@ -14,9 +14,9 @@ from mmretrieval.data.cache import ClipCache
 from mmretrieval.data.features import FeatureStore, Row, stack_rows
 from mmretrieval.data.manifest import Sample
 from mmretrieval.data.processor import Processor
-from mmretrieval.environment import worker_processes
 from mmretrieval.errors import MediaError, MMRetrievalError
 from mmretrieval.media.views import Views
+from mmretrieval.processes import worker_processes
 from mmretrieval.types import Batch
 
 

@@ -71,7 +71,7 @@ def stored_subsets(manifest: str | Path, samples: Sequence[Sample], folder: Path
         StorageError: The files cannot be written.
     """
     place = folder or default_folder(manifest)
-    if any(place.glob("*.txt")):
+    if any(place.glob("*.txt")) and not _is_half_drawn(place, samples):
         return read_subsets(place, manifest, samples)
     complete = complete_samples(samples)
     if len(complete) <= SUBSET_SIZE:
@@ -175,20 +175,14 @@ def sameness_warnings(samples: Iterable[Sample], embeddings: Mapping[str, np.nda
 
 
 def _draw(folder: Path, manifest: str | Path, ids: Sequence[str], pool: Sequence[str]) -> Subsets:
-    files, drawn, sums = [], [], {}
-    for number, rows in enumerate(subset_rows(len(pool))):
-        names = [pool[row] for row in rows]
-        for name in names:
-            if name != name.strip() or len(name.splitlines()) != 1:
-                raise ManifestError(
-                    f"{manifest}: the id {name!r} begins or ends with a space or has several lines: index files hold "
-                    "one id per line. Rename it."
-                )
-        text = "".join(f"{name}\n" for name in names)
-        files.append(folder / f"subset-{number}.txt")
-        atomic_write(files[-1], text)
-        drawn.append(names)
-        sums[files[-1].name] = _sha256(text)
+    drawn = [[pool[row] for row in rows] for rows in subset_rows(len(pool))]
+    for name in (name for names in drawn for name in names):
+        if name != name.strip() or len(name.splitlines()) != 1:
+            raise ManifestError(
+                f"{manifest}: the id {name!r} begins or ends with a space or has several lines: index files hold "
+                "one id per line. Rename it."
+            )
+    files = {folder / f"subset-{number}.txt": "".join(f"{n}\n" for n in names) for number, names in enumerate(drawn)}
     record = {
         "manifest": Path(manifest).name,
         "ids": len(ids),
@@ -196,10 +190,23 @@ def _draw(folder: Path, manifest: str | Path, ids: Sequence[str], pool: Sequence
         "drawn_from": len(pool),
         "size": SUBSET_SIZE,
         "seed": SUBSET_SEED,
-        "files": sums,
+        "files": {file.name: _sha256(text) for file, text in files.items()},
     }
+    # first what there will be: who comes before the last file, or after an interruption, knows that some are missing
     atomic_write(folder / "subsets.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return Subsets(files, drawn)
+    for file, text in files.items():
+        atomic_write(file, text)
+    return Subsets(list(files), drawn)
+
+
+def _is_half_drawn(folder: Path, samples: Sequence[Sample]) -> bool:
+    """Return whether a drawing from these very samples was interrupted, or is going on; drawn again, it is the same."""
+    try:
+        record = json.loads((folder / "subsets.json").read_text("utf-8"))
+        missing = [name for name in record["files"] if not (folder / name).is_file()]
+        return bool(missing) and record["ids_sha256"] == _sha256("\n".join(sample.id for sample in samples))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _read_ids(file: Path, manifest: str | Path, known: set[str]) -> list[str]:

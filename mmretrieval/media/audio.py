@@ -10,6 +10,7 @@ import torch
 
 from mmretrieval.errors import MediaError
 from mmretrieval.media.files import check_file, check_order, check_span
+from mmretrieval.media.opening import open_alone
 from mmretrieval.types import SpeechSpec
 
 SILENCE = 1e-4
@@ -229,7 +230,7 @@ def _read_by_pyav(path: Path, start: float | None, end: float | None) -> tuple[n
     import av
 
     try:
-        container = av.open(str(path))
+        container = open_alone(path)
     except (av.error.FFmpegError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise MediaError(f"{path}: is not a recording, or is damaged ({reason}).") from None

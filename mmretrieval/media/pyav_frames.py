@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mmretrieval.errors import MediaError
+from mmretrieval.media.opening import open_alone
 
 if TYPE_CHECKING:
     import av
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers, by FFmpeg's name, with an index good enough to seek by; others are read from the start."""
 
-_NO_VIDEOS = frozenset({"tty", "concat", "hls", "dash"})
-"""What FFmpeg would play all the same: text as a terminal, and lists that name other files or addresses."""
+_NO_VIDEOS = frozenset({"tty"})
+"""What FFmpeg would play all the same: text as a terminal."""
 
 DAMAGED = "the file is damaged. Replace it or leave it out."
 
@@ -106,7 +107,7 @@ class PyAVFrames:
 
     def _walk(self, wanted: list[int], shape: Shape, found: dict[int, np.ndarray], way: _Way) -> None:
         """Decode until all wanted frames are found."""
-        convert = _Converter()
+        convert = Upright()
         left = sorted(wanted, reverse=True)
         with open_container(self._path) as container:
             stream = container.streams.video[0]
@@ -165,7 +166,7 @@ class PyAVFrames:
         return times, float(times[-1] + _typical_gap(times, rate))
 
 
-class _Converter:
+class Upright:
     """Decoded frame to upright RGB, by the conversion decord uses (bicubic chroma), so that both agree exactly."""
 
     def __init__(self):
@@ -184,7 +185,7 @@ def open_container(path: Path) -> av.container.InputContainer:
     import av
 
     try:
-        container = av.open(str(path))
+        container = open_alone(path)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(f"{path}: is not a video, or is damaged ({_reason(error)}).") from None
     if container.format.name in _NO_VIDEOS:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from mmretrieval.allocator import keep_freed_memory
 from mmretrieval.data.dataset import ClipDataset, create_loader
 from mmretrieval.data.sampler import EpochSampler
 from mmretrieval.environment import cores, environment
@@ -45,7 +46,7 @@ def train(recipe: AnyRecipe, resume: bool = False) -> dict:
 
     Args:
         recipe: The checked recipe.
-        resume: Go on from the checkpoint of an interrupted run in the same output.
+        resume: Go on from the checkpoint of an interrupted run in the same output; begin if there is none.
 
     Raises:
         RecipeError: The output already holds a run, or a run of another recipe.
@@ -53,6 +54,7 @@ def train(recipe: AnyRecipe, resume: bool = False) -> dict:
         Interrupted: Ctrl-C; the checkpoint is written and the message says how to go on.
     """
     _share_cores()
+    keep_freed_memory()
     accelerator = _accelerator(recipe.training.precision)
     run = Path(recipe.output)
     _check_run(run, recipe, resume)

@@ -6,15 +6,16 @@ import io
 import json
 import signal
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmretrieval.environment import cores, worker_processes
+from mmretrieval.environment import cores
 from mmretrieval.errors import ManifestError
 from mmretrieval.files import atomic_folder
+from mmretrieval.processes import worker_processes
 from mmretrieval.toyworld.plan import SPLITS, Clip, plan
 from mmretrieval.toyworld.scene import Scene
 from mmretrieval.toyworld.voices import SAMPLE_RATE, Narration, Word, narrate, require_espeak
@@ -216,8 +217,9 @@ def in_parallel(make: Callable[[Any], T], tasks: list, workers: int | None) -> G
         yield from map(make, tasks)
         return
     ignore_ctrl_c = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
-    with ProcessPoolExecutor(workers, worker_processes(), *ignore_ctrl_c) as pool:
+    with ProcessPoolExecutor(workers, worker_processes(), *ignore_ctrl_c) as pool, ThreadPoolExecutor(1) as starter:
         try:
-            yield from pool.map(make, tasks)
+            # in a thread, for Ctrl-C here would leave processes half started, and they would complain
+            yield from starter.submit(pool.map, make, tasks).result()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 from mmretrieval.data.contents import ContentHashes
 from mmretrieval.data.features import FeatureStore, FeatureTable, FeatureWriter, Place, Row, Source, row_key, source_of
 from mmretrieval.data.manifest import Sample
-from mmretrieval.environment import worker_processes
 from mmretrieval.errors import MMRetrievalError, RecipeError
 from mmretrieval.layers.branch import one_position
 from mmretrieval.layers.pooling import MaxPool, MeanPool
 from mmretrieval.model import RetrievalModel
+from mmretrieval.processes import worker_processes
 from mmretrieval.training.loop import to_device
 from mmretrieval.types import Batch, Features
 

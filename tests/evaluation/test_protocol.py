@@ -8,6 +8,7 @@ import pytest
 
 from mmretrieval.data.manifest import Sample
 from mmretrieval.errors import ManifestError, UnknownNameError
+from mmretrieval.evaluation import protocol
 from mmretrieval.evaluation.protocol import (
     Rules,
     default_folder,
@@ -49,6 +50,34 @@ def test_sets_are_drawn_once_and_read_ever_after(manifest):
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert stored_subsets(manifest, rows) == subsets
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("written", range(6))
+def test_a_drawing_that_was_interrupted_is_finished(manifest, tmp_path, monkeypatch, written):
+    """Also seen by another process meanwhile: a part of the sets is never taken for all of them."""
+    rows = samples(1200)
+    left, write = [written], protocol.atomic_write
+
+    def interrupted(path, content):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(protocol, "atomic_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stored_subsets(manifest, rows)
+    whole = stored_subsets(tmp_path / "whole.jsonl", rows)
+    assert stored_subsets(manifest, rows).ids == whole.ids
+    assert read_subsets(default_folder(manifest), manifest, rows).ids == whole.ids
+
+
+def test_a_set_that_is_missing_is_not_drawn_from_other_samples(manifest):
+    stored_subsets(manifest, samples(1200))
+    (default_folder(manifest) / "subset-1.txt").unlink()
+    with pytest.raises(ManifestError, match="restore the missing ones or empty the folder to draw new sets$"):
+        stored_subsets(manifest, samples(1201))
 
 
 def test_the_same_files_serve_the_same_ids_with_other_paths(manifest, tmp_path):

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import av
 import pytest
@@ -157,6 +159,18 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "world", 10, 0, workers=2, progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_on_the_command_line_is_one_line(tmp_path):
+    """Also while the first processes start; a terminal sends it to all of them."""
+    line = [sys.executable, "-m", "mmretrieval", "toyworld", str(tmp_path / "world"), "--clips", "2000"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True)
+    while process.poll() is None and not any(tmp_path.iterdir()):
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (130, "mmretrieval: interrupted\n")
+    assert not any(tmp_path.iterdir())
 
 
 def test_importing_the_toy_world_is_cheap():

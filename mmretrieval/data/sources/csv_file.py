@@ -11,7 +11,7 @@ from typing import Any
 
 from mmretrieval.data.manifest import KEYS, Sample
 from mmretrieval.data.sources.base import WHOLE, Finding, Note, Reason, Row, SetAside, missing, sources
-from mmretrieval.data.sources.files import read_table
+from mmretrieval.data.sources.files import read_table, unguarded
 from mmretrieval.data.sources.splitting import split_rows
 from mmretrieval.errors import ManifestError, did_you_mean
 
@@ -26,7 +26,7 @@ def csv_file(root: Path, val_share: float = 0.0, test_share: float = 0.0, seed: 
 
     Paths start at the table's folder. Without ids, the lines are numbered. Several labels are separated by "|", words
     are JSON: [["dog", 0.1, 0.4], …]. Without a column split, --val-share 0.1 --test-share 0.1 hold out a tenth of the
-    videos each, drawn by --seed.
+    videos each, drawn by --seed. 'mmretrieval index export --format csv' writes such a table.
     """
     path = _table(root)
     header, lines = read_table(path)
@@ -63,7 +63,7 @@ def _row(path: Path, number: int, cells: list[str], problem: str | None, columns
     where = f"{path.name}, line {number}"
     if problem:
         return SetAside(None, where, None, Reason.BROKEN_ROW, problem)
-    values = {name: cells[place].strip() for name, place in columns.items()}
+    values = {name: unguarded(cells[place].strip()) for name, place in columns.items()}
     split = values.pop("split", "") or WHOLE
     if not re.fullmatch(r"\w[\w.-]*", split) or split == "set_aside":
         return SetAside(None, where, values.get("id"), Reason.BROKEN_ROW, f"the split '{split}' cannot name a file.")

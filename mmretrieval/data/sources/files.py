@@ -134,6 +134,23 @@ def read_json(path: Path, repeated: list[str] | None = None) -> Any:
         raise ManifestError(f"{path}: not valid JSON (nested too deeply).") from None
 
 
+FORMULA = "=+-@\t\r\n＝＋－＠"
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def guarded(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: an apostrophe goes before what looks like one.
+
+    Before an apostrophe goes another one, so that ``unguarded`` gives back every text.
+    """
+    return f"'{cell}" if cell and cell[0] in FORMULA + "'" else cell
+
+
+def unguarded(cell: str) -> str:
+    """Return what ``guarded`` was given; other cells stay as they are."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] and cell[1] in FORMULA + "'" else cell
+
+
 def read_table(path: Path) -> tuple[list[str], Iterator[Line]]:
     """Read a table whose first line names its columns; the delimiter is the one this line has most of.
 
