@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmretrieval.collection.changes import Change
+from mmretrieval.collection.checks import check_embedded, check_video, has_foreign, nothing_usable
 from mmretrieval.collection.compaction import is_compact, write_compacted
 from mmretrieval.collection.cutting import WINDOW
-from mmretrieval.collection.generations import delete_unneeded, first_generation, write_generation
-from mmretrieval.collection.ingest import Ingest, Options, ingest
+from mmretrieval.collection.generations import delete_unneeded, first_generation, fresh_start, write_generation
+from mmretrieval.collection.ingest import Options, ingest
 from mmretrieval.collection.ledger import FOLDER as PENDING
-from mmretrieval.collection.locks import READERS, only_writer, read_pinned
+from mmretrieval.collection.locks import only_writer, read_pinned
 from mmretrieval.collection.manifest import NAME, Manifest
-from mmretrieval.collection.segments import FOLDER, Moment
+from mmretrieval.collection.reembedding import FOLDER as REEMBEDDING
+from mmretrieval.collection.reembedding import Reembedded, forget_finished, reembed
+from mmretrieval.collection.segments import Moment
 from mmretrieval.collection.snapshot import Snapshot, check_whole
 from mmretrieval.collection.summary import Summary
 from mmretrieval.collection.upkeep import needs_compaction
@@ -80,15 +83,15 @@ class Collection(Snapshot):
             collection = cls.open(folder)
             collection._ingest(sources, model, options)
             return collection
-        if folder.exists() and (not folder.is_dir() or _has_foreign(folder)):
+        if folder.exists() and (not folder.is_dir() or has_foreign(folder)):
             raise CollectionError(f"'{folder}' is not empty and not a collection: give a new folder")
-        _check_video(model)
+        check_video(model)
         with only_writer(folder):
             if not (folder / NAME).exists():
                 with ingest(sources, model, folder, options) as outcome:
                     if not outcome.moments:
-                        raise _nothing_usable(outcome)
-                    record = {**_model_record(folder, model, model_path), "precision": outcome.precision}
+                        raise nothing_usable(outcome)
+                    record = {**model_record(folder, model, model_path), "precision": outcome.precision}
                     start = first_generation(model.metric, model.dim, record)
                     collection = cls._begin(folder, start, Change.ingesting(start, outcome, {}))
                 collection.summary = outcome.summary
@@ -117,10 +120,10 @@ class Collection(Snapshot):
         """
         folder = Path(path)
         with only_writer(folder):
-            if (folder / NAME).exists() or _has_foreign(folder):
+            if (folder / NAME).exists() or has_foreign(folder):
                 raise CollectionError(f"'{folder}' is not empty: give a new folder")
-            start = first_generation(model.metric, model.dim, _model_record(folder, model, model_path))
-            _check_embedded(moments, embeddings, start.dim, ())
+            start = first_generation(model.metric, model.dim, model_record(folder, model, model_path))
+            check_embedded(moments, embeddings, start.dim, ())
             return cls._begin(folder, start, Change.appending(start, moments, embeddings))
 
     @classmethod
@@ -157,8 +160,7 @@ class Collection(Snapshot):
         with self._changing():
             self.check_model(model)
             manifest = self.manifest
-            precision = manifest.model.get("precision", "fp32")  # collections of earlier versions do not say
-            known = (self.moments, manifest.quarantined, precision)
+            known = (self.moments, manifest.quarantined, _precision_of(manifest))
             with ingest(sources, model, self.folder, options, *known) as outcome:
                 removed = self.places.removed_with(outcome.stale)
                 self._advance(Change.ingesting(self.manifest, outcome, removed))
@@ -169,11 +171,14 @@ class Collection(Snapshot):
         """Add moments that the same model has embedded already; arguments are those of ``create``.
 
         Raises:
-            CollectionError: Moments and embeddings do not fit together, or another process goes on writing.
+            CollectionError: Moments and embeddings do not fit together, the collection has another model by now, or
+                another process goes on writing.
             StorageError: The disk is full or refuses to be written; the collection stays as it was.
         """
+        fingerprint = self.manifest.model["fingerprint"]
         with self._changing():
-            _check_embedded(moments, embeddings, self.manifest.dim, self.table.column("id").to_pylist())
+            self._check_fingerprint(fingerprint)
+            check_embedded(moments, embeddings, self.manifest.dim, self.table.column("id").to_pylist())
             self._advance(Change.appending(self.manifest, moments, embeddings))
 
     def remove(self, paths_or_ids: Iterable[str | Path]) -> int:
@@ -188,6 +193,66 @@ class Collection(Snapshot):
             rows = self._rows_of(map(str, paths_or_ids))
             self._advance(Change.removing(self.manifest, self.places.removed_with(rows)))
         return len(rows)
+
+    def reembed(
+        self,
+        model: Any,
+        model_path: str | Path,
+        *,
+        out: str | Path | None = None,
+        allow_lost: bool = False,
+        progress: bool = True,
+        backend: str = "pyav",
+        **more: Any,
+    ) -> Reembedded:
+        """Move to another model: the same moments, embedded anew; until all are, the collection stays as it is.
+
+        Args:
+            model: The new model: a ``RetrievalModel`` with video.
+            model_path: Where it is saved.
+            out: A new folder for the outcome; by default this collection becomes it.
+            allow_lost: Go on without the moments whose videos are gone, changed or damaged.
+            progress: Show progress bars when standard error is a terminal.
+            backend: The video reader: ``pyav``, the careful one, or ``decord``.
+            more: ``precision``, ``time_limit``, ``memory_limit`` and ``workers``, see ``ingest.Options``.
+
+        Raises:
+            LossError: Without ``allow_lost``, moments would be lost. What is embedded stays for the next run.
+            CollectionError: Nothing could be embedded, ``out`` holds something, or another process goes on writing.
+            StorageError: The disk is full or refuses to be written. Run again, it goes on from what was done.
+        """
+        check_video(model)
+        options = Options(progress=progress, backend=backend, **more)
+        if out is not None:
+            return self._reembed_into(Path(out), model, model_path, options, allow_lost)
+        with self._changing():
+            if self._is_of(model, options.precision):
+                forget_finished(model, self.folder, _precision_of(self.manifest), options.backend)
+                return Reembedded(already=True)
+            with reembed(self, model, self.folder, options, REEMBEDDING, allow_lost) as outcome:
+                record = {**model_record(self.folder, model, model_path), "precision": outcome.precision}
+                start = fresh_start(self.manifest, model.metric, model.dim, record)
+                self._write(start, Change.reembedding(self.manifest, outcome))
+        return outcome.summary
+
+    def _reembed_into(
+        self, folder: Path, model: Any, model_path: str | Path, options: Options, allow_lost: bool
+    ) -> Reembedded:
+        if folder.exists() and not folder.is_dir():
+            raise CollectionError(f"'{folder}' is a file: give a new folder")
+        with only_writer(folder):
+            if has_foreign(folder):
+                raise CollectionError(f"'{folder}' is not empty: give a new folder")
+            with reembed(self, model, folder, options, PENDING, allow_lost) as outcome:
+                record = {**model_record(folder, model, model_path), "precision": outcome.precision}
+                start = first_generation(model.metric, model.dim, record)
+                self._begin(folder, start, Change.reembedding(self.manifest, outcome))
+        return outcome.summary
+
+    def _is_of(self, model: Any, precision: str) -> bool:
+        """Return whether a model made this collection, in that precision."""
+        made_by = self.manifest.model
+        return made_by["fingerprint"] == model.fingerprint() and precision in ("auto", _precision_of(self.manifest))
 
     def compact(self, memory: int | None = None) -> int:
         """Write segments without what was removed, merge small ones, and choose the index anew.
@@ -244,9 +309,11 @@ class Collection(Snapshot):
 
     def _advance(self, change: Change) -> None:
         """Write the next generation, if there is anything new in it, and become it; compact when that is due."""
-        if change.is_nothing(self.manifest):
-            return
-        write_generation(self.folder, self.manifest, change)
+        if not change.is_nothing(self.manifest):
+            self._write(self.manifest, change)
+
+    def _write(self, start: Manifest, change: Change) -> None:
+        write_generation(self.folder, start, change)
         self._become(*read_pinned(self.folder))
         if needs_compaction(self.manifest):
             self._compact()
@@ -258,50 +325,12 @@ class Collection(Snapshot):
         self._become(*read_pinned(self.folder))
 
 
-def _model_record(folder: Path, model: Any, model_path: str | Path) -> dict[str, str]:
+def model_record(folder: Path, model: Any, model_path: str | Path) -> dict[str, str]:
+    """Return what a collection in ``folder`` remembers of its model."""
     absolute = os.path.abspath(model_path)
     relative = Path(os.path.relpath(absolute, os.path.abspath(folder))).as_posix()
     return {"fingerprint": model.fingerprint(), "path": relative, "absolute": absolute}
 
 
-def _has_foreign(folder: Path) -> bool:
-    """Return whether a folder without a manifest holds anything but what an interrupted build left there."""
-    return any(
-        not (item.name in (FOLDER, READERS, PENDING) or item.name.startswith((".", "index-")))
-        for item in folder.iterdir()
-    )
-
-
-def _check_embedded(moments: Sequence[Moment], embeddings: np.ndarray, dim: int, taken: Iterable[str]) -> None:
-    """Make sure that moments and embeddings (n, D) can be added to a collection with the ids ``taken``."""
-    if embeddings.shape != (len(moments), dim) or not len(moments):
-        raise CollectionError(
-            f"{len(moments)} moments with embeddings of shape {embeddings.shape}: give one or more and (moments, {dim})"
-        )
-    if not np.isfinite(embeddings).all():
-        row = int(np.flatnonzero(~np.isfinite(embeddings).all(axis=1))[0])
-        raise CollectionError(f"the embedding of moment '{moments[row].id}' has numbers that are not finite")
-    known = set(taken)
-    for moment in moments:
-        if moment.id in known:
-            raise CollectionError(f"there is a moment '{moment.id}' already: give it another id")
-        known.add(moment.id)
-
-
-def _check_video(model: Any) -> None:
-    if "video" not in model.modalities:
-        raise CollectionError(
-            f"a collection needs a model with video, this one knows {', '.join(model.modalities)}: train one with video"
-        )
-
-
-def _nothing_usable(outcome: Ingest) -> CollectionError:
-    summary = outcome.summary
-    if not summary.set_aside:
-        return CollectionError(
-            f"nothing is left to index: {summary.black} near-black and {summary.still} still moments were dropped; "
-            f"keep them with --keep-still"
-        )
-    first, count = summary.set_aside[0], summary.quarantined
-    start = "the only video is unusable" if count == 1 else f"all {count} videos are unusable; the first"
-    return CollectionError(f"{start}: {first.path}: {first.reason}")
+def _precision_of(manifest: Manifest) -> str:
+    return manifest.model.get("precision", "fp32")  # collections of earlier versions do not say

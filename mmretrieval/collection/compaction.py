@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmretrieval.collection.generations import next_generation
 from mmretrieval.collection.manifest import Manifest
-from mmretrieval.collection.segments import SEGMENT_ROWS, alive, read_segment, segment_sizes
+from mmretrieval.collection.segments import SEGMENT_ROWS, alive, in_parts, read_segment, segment_sizes
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,7 +29,8 @@ def write_compacted(folder: Path, present: Manifest, memory: int | None = None) 
             if len(run) == 1 and not present.removed.get(run[0]):
                 segments += run
             else:
-                segments += [draft.add_segment(table) for table in _merged(folder, present, run)]
+                merged = in_parts(_left(folder, present, run), SEGMENT_ROWS)
+                segments += [draft.add_segment(table.combine_chunks()) for table in merged]
         draft.keep_index(segments, memory, anew=True)
         return draft.publish(segments, removed={})
 
@@ -56,19 +57,10 @@ def _runs(folder: Path, present: Manifest) -> Iterator[list[str]]:
         yield run
 
 
-def _merged(folder: Path, present: Manifest, run: list[str]) -> Iterator[pyarrow.Table]:
-    """Yield tables for new segments with what is left of a run of old ones."""
+def _left(folder: Path, present: Manifest, run: list[str]) -> Iterator[pyarrow.Table]:
+    """Yield what is left of one segment after the other."""
     import pyarrow as pa
 
-    waiting: list[pa.Table] = []
     for name in run:
         table = read_segment(folder / name)
-        waiting.append(table.filter(pa.array(alive(len(table), present.removed.get(name, [])))))
-        while sum(map(len, waiting)) >= SEGMENT_ROWS:
-            # a column that only some segments have is empty in the others
-            joined = pa.concat_tables(waiting, promote_options="default")
-            yield joined.slice(0, SEGMENT_ROWS).combine_chunks()
-            waiting = [joined.slice(SEGMENT_ROWS)]
-    joined = pa.concat_tables(waiting, promote_options="default")
-    if len(joined):
-        yield joined.combine_chunks()
+        yield table.filter(pa.array(alive(len(table), present.removed.get(name, []))))

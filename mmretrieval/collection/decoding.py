@@ -34,12 +34,14 @@ class Job(NamedTuple):
         hash: The SHA-256 it had when it was found.
         spans: What of it is asked for.
         known: Spans that need no embedding.
+        most: Moments to give at most, from all over the video; None gives all of them.
     """
 
     path: str
     hash: str
     spans: tuple[Span, ...]
     known: frozenset[tuple[float, float]]
+    most: int | None = None
 
 
 class Opened(NamedTuple):
@@ -116,6 +118,8 @@ class Decoder:
     def __call__(self, job: Job) -> Iterator[Opened | Clip | Bad | Dropped | Changed]:
         """Yield ``Opened``, then every moment in its order and what is wrong, then ``Changed`` if the file did.
 
+        Of a sample (``job.most``) nothing is said of the file as a whole.
+
         Raises:
             MediaError: The file cannot be read.
         """
@@ -127,7 +131,9 @@ class Decoder:
             yield Opened(_metadata(job.path, reader), duration)
             windows, refused = self._windows(job, reader, duration)
             yield from refused
-            yield from self._moments(job, reader, windows)
+            yield from self._moments(job, reader, windows if job.most is None else spread(windows, job.most))
+        if job.most is not None:
+            return
         yield from _broken_off(job, duration)
         if _changed(job):
             yield Changed()
@@ -208,6 +214,13 @@ class Decoder:
             if before is not None and repeats(frames, before):
                 return Dropped("still", *span)
         return Clip(window.asked, *span, window.alone, frames)
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """Return ``count`` of the items, chosen as frames of a clip are; all of them if there are no more."""
+    from mmretrieval.media.sampling import uniform_indices
+
+    return [items[place] for place in uniform_indices(len(items), min(count, len(items)))] if items else []
 
 
 def _metadata(path: str, reader: Any) -> dict[str, Any]:

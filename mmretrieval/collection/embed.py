@@ -18,7 +18,7 @@ MOST_CLIPS = 32
 """Clips embedded at a time: as many as have so many pixels, and no more; this bounds the memory activations take."""
 
 CALIBRATION = 32
-"""Clips, the first ones, that int8 takes its ranges from."""
+"""Clips that int8 takes its ranges from: more of them change embeddings no further."""
 
 
 class Embedder:
@@ -51,9 +51,19 @@ class Embedder:
         self.batch_size = max(1, min(MOST_CLIPS, BATCH_PIXELS // (spec.frames * spec.size**2)))
 
     @property
-    def wanted(self) -> int:
-        """Clips to give next: more the first time where a precision is calibrated with them."""
-        return CALIBRATION if self.precision == "int8" and self._deployed is None else self.batch_size
+    def uncalibrated(self) -> bool:
+        """Whether ``calibrate`` is still to come: in int8, whose ranges are else those of the first clips."""
+        return self.precision == "int8" and self._deployed is None
+
+    def calibrate(self, clips: Sequence[np.ndarray]) -> None:
+        """Take the ranges of int8 from clips like those to come, of all kinds: what is beyond them is cut off.
+
+        Raises:
+            ModelError: Features in int8 are too far from the model's own.
+        """
+        import torch
+
+        self._deployed = self._deploy([torch.from_numpy(clip) for clip in clips])
 
     def __call__(self, clips: Sequence[np.ndarray], threads: int | None = None) -> np.ndarray:
         """Embed clips (T, C, size, size) uint8 on so many threads, all cores by default: (n, D) float32."""

@@ -37,6 +37,11 @@ def first_generation(metric: str, dim: int, model: dict[str, str]) -> Manifest:
     return Manifest(0, "", "", metric, dim, counts, model, {}, [], {})
 
 
+def fresh_start(present: Manifest, metric: str, dim: int, model: dict[str, str]) -> Manifest:
+    """Return a collection before the first moment of another model: nothing of ``present`` but its files to retire."""
+    return replace(present, metric=metric, dim=dim, model=model, index={}, segments=[], removed={})
+
+
 def write_generation(folder: Path, present: Manifest, change: Change) -> Manifest:
     """Write the next generation and return its manifest. When it fails, the present one is as it was.
 

@@ -1,13 +1,13 @@
 """What a build or an addition brings in: new moments with their embeddings, and everything worth noting on the way.
 
-Videos are told apart by the hash of their content. Worker processes decode them, the model embeds what comes, the
-ledger keeps what is done, and in the end all of it is one addition to the collection.
+Videos are told apart by the hash of their content. A runner decodes and embeds them, here or on a cluster, the ledger
+keeps what is done, and in the end all of it is one addition to the collection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ from mmretrieval.collection.decoding import Span
 from mmretrieval.collection.embed import Embedder
 from mmretrieval.collection.ledger import Ledger
 from mmretrieval.collection.looking import Look, look_at
+from mmretrieval.collection.runner import Limits, LocalRunner, Runner
 from mmretrieval.collection.segments import Moment
 from mmretrieval.collection.sources import SetAside, Source, find_sources
 from mmretrieval.collection.summary import Summary
 from mmretrieval.collection.work import CUT, Register, Task, Work, decoder_of, size_of
 from mmretrieval.environment import cores
-from mmretrieval.errors import CollectionError, StorageError
+from mmretrieval.errors import CollectionError
+
+RUNNERS = ("local", "ray")
+"""Who may decode and embed."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,12 @@ class Options:
         precision: What the backbone computes in: "fp32", "bf16", "int8", or "auto", the fastest close one.
         time_limit: Seconds of work, beyond its own length, after which decoding a video is given up.
         memory_limit: Bytes that decoding a video may take.
-        workers: Decoding processes; None is one for every two cores.
+        workers: Decoding processes; None is one for every two cores. On a cluster each has cores of its own.
         progress: Show progress bars when standard error is a terminal.
         backend: The video reader: ``pyav``, the careful one, or ``decord``.
         on_bad: "skip" sets broken files aside and lists them, "raise" stops at the first.
+        runner: Who decodes and embeds: "local", this machine, or "ray", a Ray cluster.
+        ray_address: Where the cluster is, as seen from one of its machines; None starts one on this machine alone.
 
     Raises:
         CollectionError: A value that is not allowed.
@@ -59,9 +65,13 @@ class Options:
     progress: bool = True
     backend: str = "pyav"
     on_bad: str = "skip"
+    runner: str = "local"
+    ray_address: str | None = None
 
     def __post_init__(self):
         _ = self.cutting
+        if self.runner not in RUNNERS:
+            raise CollectionError(f"unknown runner '{self.runner}': use one of {', '.join(RUNNERS)}")
         if not self.time_limit > 0:
             raise CollectionError(f"a video may take more than 0 s to decode, got {self.time_limit:g} s")
         if self.workers is not None and self.workers < 1:
@@ -72,10 +82,16 @@ class Options:
         """How videos are cut."""
         return Cutting(self.window, self.stride, self.shots, self.keep_still)
 
-    @property
-    def processes(self) -> int:
-        """Decoding processes; the other cores are for the model."""
-        return max(1, cores() // 2) if self.workers is None else self.workers
+    def runner_of(self, model: Any, embedder: Embedder) -> Runner:
+        """Return who decodes and embeds; a cluster is not asked for before there is work."""
+        decoder, limits = decoder_of(model, self.backend, self.cutting), Limits(self.time_limit, self.memory_limit)
+        if self.runner == "ray":
+            from mmretrieval.collection.ray_runner import RayRunner
+
+            return RayRunner(decoder, model, embedder.precision, limits, self.workers, self.ray_address)
+        # the other cores are for the model
+        processes = max(1, cores() // 2) if self.workers is None else self.workers
+        return LocalRunner(decoder, embedder, limits, processes, cores())
 
 
 @dataclass(frozen=True)
@@ -138,25 +154,41 @@ def ingest(
         StorageError: The disk is full or refuses to be written; what was done before it was stays for the next run.
         KeyboardInterrupt: Somebody pressed Ctrl-C; what is done stays for the next run.
     """
-    sources, aside = find_sources(paths)
-    look = look_at(sources, existing, options.progress)
-    aside += look.unreadable
-    if aside and options.on_bad == "raise":
-        raise CollectionError(f"{aside[0].path}: {aside[0].reason}")
-    embedder = Embedder(model, _precision(folder, options.precision, precision))
-    cutting = options.cutting
-    key = {"model": model.fingerprint(), "precision": embedder.precision, "dim": model.dim}
-    with Ledger(folder, {**key, "cutting": cutting.name, "backend": options.backend}) as ledger:
-        live = [moment for row, moment in enumerate(existing) if row not in look.stale]
-        resumed = [moment for moment in ledger.moments if look.path_of(moment.hash, moment.path)]
-        register = Register([*live, *resumed])
-        tasks, settled = _tasks(look, live, quarantined, ledger, cutting.name)
-        work = Work(tasks, register, ledger, embedder, cutting, options.on_bad == "raise")
-        with _keeping(ledger, work, len(tasks)):
-            decoder = decoder_of(model, options.backend, cutting)
-            work.run(decoder, options.processes, options.time_limit, options.memory_limit, options.progress)
-        yield _outcome(look, live, ledger, work, aside, settled, embedder.precision, len(resumed))
-        ledger.clear()
+    with interruptible() as begun:
+        sources, aside = find_sources(paths)
+        look = look_at(sources, existing, options.progress)
+        aside += look.unreadable
+        if aside and options.on_bad == "raise":
+            raise CollectionError(f"{aside[0].path}: {aside[0].reason}")
+        embedder = Embedder(model, _precision(folder, options.precision, precision))
+        cutting = options.cutting
+        key = {"model": model.fingerprint(), "precision": embedder.precision, "dim": model.dim}
+        with Ledger(folder, {**key, "cutting": cutting.name, "backend": options.backend}) as ledger:
+            live = [moment for row, moment in enumerate(existing) if row not in look.stale]
+            resumed = [moment for moment in ledger.moments if look.path_of(moment.hash, moment.path)]
+            register = Register([*live, *resumed])
+            tasks, settled = _tasks(look, live, quarantined, ledger, cutting.name)
+            work = Work(tasks, register, ledger, cutting, options.on_bad == "raise")
+            begun.append(work)
+            with closing(options.runner_of(model, embedder)) as runner:
+                work.run(runner, options.progress)
+            yield _outcome(look, live, ledger, work, aside, settled, embedder.precision, len(resumed))
+            ledger.clear()
+
+
+@contextmanager
+def interruptible() -> Iterator[list[Work]]:
+    """On Ctrl-C say what is kept, which the ledger sees to, and how to go on.
+
+    Put the work, when it begins, into the list that this gives.
+    """
+    begun: list[Work] = []
+    try:
+        yield begun
+    except KeyboardInterrupt:
+        done = [f"{work.finished} of {work.videos} videos are done and kept" for work in begun]
+        kept = done[0] if done else "no video was begun"
+        raise KeyboardInterrupt(f"interrupted; {kept}: run the same command again to go on") from None
 
 
 def _precision(folder: Path, asked: str, recorded: str | None) -> str:
@@ -196,18 +228,6 @@ def _tasks(
         path = next(iter(sources.values())).path
         tasks.append(Task(path, digest, size_of(path), sources))
     return tasks, settled
-
-
-@contextmanager
-def _keeping(ledger: Ledger, work: Work, videos: int) -> Iterator[None]:
-    """On Ctrl-C keep what is done, and say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        with suppress(StorageError):
-            ledger.seal()
-        kept = f"{work.finished} of {videos} videos are done and kept"
-        raise KeyboardInterrupt(f"interrupted; {kept}: run the same command again to go on") from None
 
 
 def _outcome(

@@ -26,6 +26,7 @@ from mmretrieval.collection.segments import (
     segment_table,
     write_segment,
 )
+from mmretrieval.errors import StorageError
 from mmretrieval.files import atomic_write, sha256_file, storage_error
 
 FOLDER = "pending"
@@ -64,10 +65,13 @@ class Done:
 class Ledger:
     """The pending shards of a collection, which whoever opens them holds with ``locks.only_writer``.
 
+    When Ctrl-C ends the ``with`` block, what is done is sealed first.
+
     Args:
         folder: The collection, which need not exist yet.
         key: The model, the width ``dim`` of its embeddings and the options, in plain values: shards of others are
             removed.
+        name: The folder of the shards inside the collection.
 
     Attributes:
         moments: All moments that are done, sealed or not.
@@ -75,9 +79,9 @@ class Ledger:
         discarded: Shards that were removed because they are damaged, or of another model or other options.
     """
 
-    def __init__(self, folder: Path, key: dict[str, Any]):
+    def __init__(self, folder: Path, key: dict[str, Any], name: str = FOLDER):
         self._collection = folder
-        self._folder = folder / FOLDER
+        self._folder = folder / name
         self._key = key
         self.moments: list[Moment] = []
         self._rows: list[np.ndarray] = []
@@ -97,14 +101,17 @@ class Ledger:
         self._read()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        with suppress(OSError):  # what holds anything stays
-            self._folder.rmdir()
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            with suppress(StorageError):  # what is in no shard yet is embedded again by the next run
+                self.seal()
+        self._leave()
 
     def add(self, moment: Moment, embedding: np.ndarray) -> None:
         """Note an embedded moment; ``embedding`` is (D,) float32."""
-        self.moments.append(moment)
+        # a row first: Ctrl-C may come between any two lines, and a moment without its embedding could not be kept
         self._rows.append(embedding)
+        self.moments.append(moment)
         self._counts[moment.hash] += 1
 
     def finish(self, done: Done) -> None:
@@ -139,18 +146,25 @@ class Ledger:
         record["videos"] = [asdict(done) for done in self._unsealed]
         if moments:
             file = self._parquet(self._next)
-            write_segment(file, segment_table(moments, np.stack(self._rows[self._sealed :])))
+            write_segment(file, segment_table(moments, np.stack(self._rows[self._sealed : len(self.moments)])))
             record["sha256"] = sha256_file(file)
         atomic_write(self._record(self._next), _signed(record))
-        self._next += 1
-        self._sealed = len(self.moments)
-        self._unsealed = []
+        sealed = self._sealed + len(moments)
+        self._next, self._sealed, self._unsealed = self._next + 1, sealed, []  # at once, whenever Ctrl-C comes
 
     def clear(self) -> None:
         """Remove the shards: what they hold is in the collection."""
         # records first: a shard without one is nothing, a record without its shard is damaged
         for file in [*self._folder.glob("*.json"), *self._folder.iterdir()]:
             file.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove the shards of this model and these options, which are in the collection; leave those of others."""
+        for file in self._folder.glob("shard-[0-9]*.json"):
+            if self._sound(int(file.stem.split("-")[1])) is not None:
+                file.unlink()
+        self._sweep()
+        self._leave()
 
     def _read(self) -> None:
         """Take over what sound shards hold, in their order, and remove the others."""
@@ -175,9 +189,17 @@ class Ledger:
         self._sealed = len(self.moments)
         # a video whose moments were in a shard that is lost is not done
         self.done = {digest: done for digest, done in self.done.items() if self._counts[digest] == done.moments}
-        for file in self._folder.iterdir():
+        self._sweep()
+
+    def _leave(self) -> None:
+        with suppress(OSError):  # what holds anything stays
+            self._folder.rmdir()
+
+    def _sweep(self) -> None:
+        """Remove what has no record: written, or begun, by a process that was killed before its record."""
+        for file in self._folder.glob("*"):
             if file.suffix != ".json" and not file.with_suffix(".json").exists():
-                file.unlink()  # written, or begun, by a process that was killed before its record
+                file.unlink()
 
     def _sound(self, number: int) -> dict[str, Any] | None:
         """Return a record whose own checksum and whose shard's are right, and that is of this model and options."""
@@ -194,9 +216,9 @@ class Ledger:
 
     def _forget(self, digest: str) -> None:
         kept = [place for place, moment in enumerate(self.moments) if moment.hash != digest]
-        self._sealed = sum(place < self._sealed for place in kept)
-        self.moments = [self.moments[place] for place in kept]
-        self._rows = [self._rows[place] for place in kept]
+        sealed = sum(place < self._sealed for place in kept)
+        moments, rows = [self.moments[place] for place in kept], [self._rows[place] for place in kept]
+        self.moments, self._rows, self._sealed = moments, rows, sealed
         self.done.pop(digest, None)
         del self._counts[digest]
 

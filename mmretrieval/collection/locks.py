@@ -43,12 +43,14 @@ def only_writer(folder: Path, patience: float | None = None) -> Iterator[None]:
     """
     import fcntl
 
-    parts = [folder / FOLDER, folder / READERS, folder]
-    made = [part for part in parts if not part.exists()]
+    parts = [folder / FOLDER, folder / READERS]
+    made = [] if folder.exists() else [folder]
     handle = None
     try:
         handle = _hold(folder, PATIENCE if patience is None else patience)
-        for part in parts[:2]:
+        # only now: what another writer has made meanwhile, and not filled yet, is not ours to take away
+        made = [*(part for part in parts if not part.exists()), *made]
+        for part in parts:
             _make(part)
         yield
     except BaseException:

@@ -47,7 +47,7 @@ class Look:
 def look_at(sources: Sequence[Source], existing: Sequence[Moment], progress: bool) -> Look:
     """Hash the files of all sources and compare them with each other and with the ``existing`` moments."""
     paths = list(dict.fromkeys(source.path for source in sources))
-    hashes, unreadable = _hash(paths, progress)
+    hashes, unreadable = hash_files(paths, progress)
     look = Look([source for source in sources if source.path in hashes], hashes, unreadable)
     home = {moment.hash: moment.path for moment in existing}
     for path, digest in hashes.items():
@@ -68,7 +68,7 @@ def _is_stale(moment: Moment, look: Look) -> bool:
     return look.hashes.get(look.moved.get(moment.hash, moment.path), moment.hash) != moment.hash
 
 
-def _hash(paths: Sequence[str], progress: bool) -> tuple[dict[str, str], list[SetAside]]:
+def hash_files(paths: Sequence[str], progress: bool) -> tuple[dict[str, str], list[SetAside]]:
     """Hash files in threads: the SHA-256 by path, and what cannot be read."""
     hashes, unreadable = {}, []
     pool = ThreadPoolExecutor(cores())

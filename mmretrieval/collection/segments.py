@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,11 +22,16 @@ SEGMENT_ROWS = 131_072
 """Moments of a segment at most: at D = 256 a file of 140 MB, which a compaction can hold in memory."""
 
 
+UNREAD = "path-"
+"""What the hash of a video begins with whose content nobody has read."""
+
+
 class Moment(NamedTuple):
     """An indexed span of a video.
 
-    ``path`` is absolute, ``start`` and ``end`` are seconds, ``hash`` is the SHA-256 of the video file and ``metadata``
-    whatever is known about it besides (width, height, fps, duration, and text, labels, video_id of a manifest row).
+    ``path`` is absolute, ``start`` and ``end`` are seconds, ``hash`` is the SHA-256 of the video file or ``path_hash``,
+    and ``metadata`` whatever is known about it besides (width, height, fps, duration, and text, labels, video_id of a
+    manifest row).
     """
 
     id: str
@@ -34,6 +40,11 @@ class Moment(NamedTuple):
     end: float
     hash: str
     metadata: dict[str, Any]
+
+
+def path_hash(path: str) -> str:
+    """Return what stands for the hash of a content that nobody has read: ``path-`` and the SHA-256 of its path."""
+    return UNREAD + hashlib.sha256(path.encode()).hexdigest()
 
 
 def segment_name(number: int) -> str:
@@ -82,6 +93,32 @@ def write_segment(path: Path, table: pyarrow.Table) -> None:
 def read_segment(path: Path) -> pyarrow.Table:
     """Read all of a segment, columns of other programs too. Checksums of its pages are verified."""
     return _read(path, None)
+
+
+def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.Table]:
+    """Yield columns of a segment a few rows at a time. Checksums of its pages are verified."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=list(columns)):
+            yield pa.Table.from_batches([batch]).select(list(columns))
+
+
+def in_parts(tables: Iterable[pyarrow.Table], rows: int) -> Iterator[pyarrow.Table]:
+    """Yield the rows of many tables again as tables of so many ``rows``, the last one of fewer."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        while sum(map(len, waiting)) >= rows:
+            # a column that only some tables have is empty in the others
+            joined = pa.concat_tables(waiting, promote_options="default")
+            yield joined.slice(0, rows)
+            waiting = [joined.slice(rows)]
+    if sum(map(len, waiting)):
+        yield pa.concat_tables(waiting, promote_options="default")
 
 
 def segment_sizes(folder: Path, segments: Sequence[str], files: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from mmretrieval.collection.gallery import Gallery
 from mmretrieval.collection.index import gather_index
 from mmretrieval.collection.locks import Pin, read_pinned
 from mmretrieval.collection.manifest import Manifest, damaged_file, missing_file
 from mmretrieval.collection.places import Places
+from mmretrieval.collection.row_index import RowIndex
 from mmretrieval.collection.segments import Moment, live_embeddings, live_table, moments_of, segment_sizes
 from mmretrieval.collection.upkeep import newer, read_index
 from mmretrieval.collection.verify import Problem, check_files, verify_collection
@@ -93,11 +93,11 @@ class Snapshot:
         return gather_index([], 0, self.manifest.dim)
 
     @cached_property
-    def gallery(self) -> Gallery:
+    def row_index(self) -> RowIndex:
         """What is searched: the index, the newest moments beside it, without what was removed."""
         sizes, held = self._sizes(), self.manifest.index["rows"]
         parts = live_embeddings(self.folder, newer(sizes, held), {}, self.manifest.dim)
-        return Gallery(self.index, gather_index(parts, sum(sizes.values()) - held, self.manifest.dim), self.places)
+        return RowIndex(self.index, gather_index(parts, sum(sizes.values()) - held, self.manifest.dim), self.places)
 
     def _sizes(self) -> dict[str, int]:
         return segment_sizes(self.folder, self.manifest.segments, self.manifest.files)
@@ -107,7 +107,7 @@ class Snapshot:
 
         k' = min(k, moments); with ``rows``, (m,) int, only those moments may be answers, and k' = min(k, m).
         """
-        return self.gallery.nearest(queries, k, rows)
+        return self.row_index.nearest(queries, k, rows)
 
     def __len__(self) -> int:
         return self.manifest.counts["moments"]
@@ -159,7 +159,10 @@ class Snapshot:
         Raises:
             CollectionError: It is another; the message says which is which.
         """
-        made_by, given = self.manifest.model["fingerprint"], model.fingerprint()
+        self._check_fingerprint(model.fingerprint())
+
+    def _check_fingerprint(self, given: str) -> None:
+        made_by = self.manifest.model["fingerprint"]
         if made_by != given:
             raise CollectionError(
                 f"{self.folder} was made by model {made_by[:8]}, this is {given[:8]}: open it with "
@@ -173,7 +176,7 @@ class Snapshot:
         if manifest.generation == self.manifest.generation:
             return
         self.manifest = manifest
-        for name in ("table", "moments", "places", "index", "gallery"):
+        for name in ("table", "moments", "places", "index", "row_index"):
             self.__dict__.pop(name, None)
 
 

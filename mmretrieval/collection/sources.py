@@ -1,14 +1,17 @@
-"""What there is to index: files, folders and manifests become spans of videos."""
+"""What there is to index: files, folders, manifests and tables become spans of videos."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmretrieval.errors import CollectionError
 from mmretrieval.media.suffixes import VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from mmretrieval.data.manifest import Sample
 
 
 class Source(NamedTuple):
@@ -34,15 +37,17 @@ class SetAside(NamedTuple):
 
 
 def find_sources(paths: Sequence[str | Path]) -> tuple[list[Source], list[SetAside]]:
-    """Find every video under files, folders (recursively, hidden entries skipped) and ``.jsonl`` manifests.
+    """Find every video under files, folders (recursively, hidden entries skipped), manifests and tables.
 
-    A file that is named is taken whatever its suffix. The order is that of ``paths``, and by name inside a folder.
+    Manifests are ``.jsonl``, tables ``.csv`` or ``.tsv`` with the columns of ``mmretrieval import csv``. A file that is
+    named is taken whatever its suffix. The order is that of ``paths``, and by name inside a folder.
 
     Returns:
-        What to index, and what was set aside on the way: broken manifest rows, names that are no text.
+        What to index, and what was set aside on the way: broken rows, names that are no text.
 
     Raises:
         CollectionError: A path does not exist, or there is no video in any of them.
+        ManifestError: A manifest or a table cannot be read.
     """
     found: list[Source] = []
     aside: list[SetAside] = []
@@ -50,11 +55,13 @@ def find_sources(paths: Sequence[str | Path]) -> tuple[list[Source], list[SetAsi
         if path.is_dir():
             found += [Source(_absolute(file)) for file in _walk(path)]
         elif not path.exists():
-            raise CollectionError(f"no file or folder '{path}': give videos, folders of videos or .jsonl manifests")
-        elif path.suffix.lower() == ".jsonl":
-            rows, broken = _rows(path)
-            found += rows
-            aside += broken
+            raise CollectionError(
+                f"no file or folder '{path}': give videos, folders of videos, manifests (.jsonl) or tables (.csv)"
+            )
+        elif path.suffix.lower() in ROWS:
+            samples, broken = ROWS[path.suffix.lower()](path)
+            found += [_source(sample) for sample in samples if sample.video is not None]
+            aside += [SetAside(where, reason) for where, reason in broken]
         else:
             found.append(Source(_absolute(path)))
     # Parquet and JSON hold text; a name that is no UTF-8 cannot be written down and found again
@@ -75,19 +82,30 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield Path(current, name)
 
 
-def _rows(path: Path) -> tuple[list[Source], list[SetAside]]:
+def _of_manifest(path: Path) -> tuple[list[Sample], list[tuple[str, str]]]:
     from mmretrieval.data.manifest import read_manifest
 
     manifest = read_manifest(path, on_bad="skip")
-    aside = [SetAside(f"{path}, line {line}", reason) for line, reason in manifest.set_aside]
-    rows = []
-    for sample in manifest.samples:
-        if sample.video is None:
-            continue
-        known = {"text": sample.text, "video_id": sample.video_id, "labels": list(sample.labels)}
-        metadata = {name: value for name, value in known.items() if value}
-        rows.append(Source(_absolute(sample.video), sample.id, sample.start, sample.end, metadata))
-    return rows, aside
+    return manifest.samples, [(f"{path}, line {line}", reason) for line, reason in manifest.set_aside]
+
+
+def _of_table(path: Path) -> tuple[list[Sample], list[tuple[str, str]]]:
+    from mmretrieval.data.sources.base import Row, SetAside
+    from mmretrieval.data.sources.csv_file import csv_file
+
+    findings = list(csv_file(path))
+    broken = [(str(path.parent / item.where), item.detail) for item in findings if isinstance(item, SetAside)]
+    return [item.sample for item in findings if isinstance(item, Row)], broken
+
+
+ROWS = {".jsonl": _of_manifest, ".csv": _of_table, ".tsv": _of_table}
+"""What reads files with a row per moment: samples, and where and why others are none."""
+
+
+def _source(sample: Sample) -> Source:
+    known = {"text": sample.text, "video_id": sample.video_id, "labels": list(sample.labels)}
+    metadata = {name: value for name, value in known.items() if value}
+    return Source(_absolute(sample.video), sample.id, sample.start, sample.end, metadata)
 
 
 def _absolute(path: str | Path) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mmretrieval.collection.sources import SetAside
+from mmretrieval.shown import count, one_line
 
 
 class Summary(NamedTuple):
@@ -39,28 +41,25 @@ class Summary(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        asides = [
-            {name: value for name, value in aside._asdict().items() if value is not None} for aside in self.set_aside
-        ]
-        return {**self._asdict(), "quarantined": self.quarantined, "set_aside": asides}
+        return {**self._asdict(), "quarantined": self.quarantined, "set_aside": plain(self.set_aside)}
 
     def lines(self, shown: int = 5) -> list[str]:
         """Say it to a person, with so many reasons."""
-        lines = [f"{_count(self.videos, 'new video')}, {_count(self.moments, 'moment')} added"]
+        lines = [f"{count(self.videos, 'new video')}, {count(self.moments, 'moment')} added"]
         notes = {
             "of them embedded by an interrupted run": self.resumed,
             "there already": self.known,
         }
         lines[0] += "".join(f", {number} {what}" for what, number in notes.items() if number)
         if self.duplicates:
-            lines.append(f"{_count(self.duplicates, 'file')} with the content of another, noted as such")
+            lines.append(f"{count(self.duplicates, 'file')} with the content of another, noted as such")
         if self.black or self.still:
             lines.append(f"dropped: {self.black} near-black and {self.still} still moments; --keep-still keeps them")
         if self.discarded:
             what = "of an interrupted run discarded: damaged, or of another model or other options"
-            lines.append(f"{_count(self.discarded, 'shard')} {what}")
+            lines.append(f"{count(self.discarded, 'shard')} {what}")
         if self.set_aside:
-            lines.append(f"{_count(self.quarantined, 'problem')}, set aside:")
+            lines.append(f"{count(self.quarantined, 'problem')}, set aside:")
             lines += [f"  {describe(aside)}" for aside in self.set_aside[:shown]]
         if self.quarantined > shown:
             lines.append(f"  and {self.quarantined - shown} more")
@@ -75,8 +74,16 @@ def describe(aside: SetAside) -> str:
         where = f" from {aside.start:.1f} s"
     else:
         where = f" at {aside.start:.1f}–{aside.end:.1f} s"
-    return f"{aside.path}{where}: {aside.reason}"
+    return one_line(f"{aside.path}{where}: {aside.reason}")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def plain(set_aside: Sequence[SetAside]) -> list[dict[str, Any]]:
+    """Return what was set aside as plain values."""
+    return [{name: value for name, value in aside._asdict().items() if value is not None} for aside in set_aside]
+
+
+def state_of(collection: Any) -> str:
+    """Return one line about what a collection is now."""
+    facts = collection.info()
+    inside = f"{count(facts['moments'], 'moment')} of {count(facts['videos'], 'video')}"
+    return f"{collection.folder}: {inside}, generation {facts['generation']}"

@@ -1,4 +1,4 @@
-"""The work itself: videos go to the decoders, what they give goes through the model, what is done into the ledger."""
+"""The work itself: videos go to a runner, which decodes and embeds them; what it says of them goes into the ledger."""
 
 from __future__ import annotations
 
@@ -13,26 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmretrieval.collection.cutting import Cutting
-from mmretrieval.collection.decoding import (
-    MOMENTS_AT_ONCE,
-    WHOLE,
-    Bad,
-    Changed,
-    Clip,
-    Decoder,
-    Dropped,
-    Job,
-    Opened,
-    Span,
-)
-from mmretrieval.collection.embed import Embedder
+from mmretrieval.collection.decoding import WHOLE, Bad, Changed, Decoder, Dropped, Job, Opened, Span
 from mmretrieval.collection.ledger import Done, Ledger
 from mmretrieval.collection.progress import Progress
+from mmretrieval.collection.runner import Embedded, Runner
 from mmretrieval.collection.segments import Moment
 from mmretrieval.collection.sources import Source
-from mmretrieval.collection.workers import End, Workers
-from mmretrieval.environment import cores
+from mmretrieval.collection.workers import End
 from mmretrieval.errors import CollectionError
+from mmretrieval.shown import one_line
 
 CUT = "cut"
 """Key of a moment's metadata that says how its video was cut; what is named so need not be looked at again."""
@@ -80,24 +69,22 @@ class _Video:
     task: Task
     done: Done
     metadata: dict[str, Any] = field(default_factory=dict)
-    waiting: int = 0
-    ended: bool = False
 
 
 class Work:
-    """Decodes and embeds videos.
+    """Has videos decoded and embedded, and decides what is done.
 
     Args:
         tasks: The videos.
         register: What is taken.
         ledger: Where everything that is done goes.
-        embedder: Makes embeddings of clips.
         cutting: How videos are cut.
         strict: Stop at the first thing that cannot be used.
 
     Attributes:
         changed: Videos that changed while they were read.
-        finished: How many videos are finished.
+        videos: How many videos there are to do.
+        finished: How many of them are finished.
     """
 
     def __init__(
@@ -105,42 +92,33 @@ class Work:
         tasks: Sequence[Task],
         register: Register,
         ledger: Ledger,
-        embedder: Embedder,
         cutting: Cutting,
         strict: bool = False,
     ):
         self.changed: list[Done] = []
+        self.videos = len(tasks)
         self.finished = 0
         self._videos = {task.hash: _Video(task, Done(task.path, task.hash, list(task.sources))) for task in tasks}
-        self._register, self._ledger, self._embedder = register, ledger, embedder
+        self._register, self._ledger = register, ledger
         self._cutting, self._strict = cutting, strict
-        self._waiting: list[tuple[_Video, Moment, np.ndarray]] = []
 
-    def run(self, decoder: Decoder, processes: int, time_limit: float, memory_limit: int, shown: bool) -> None:
+    def run(self, runner: Runner, shown: bool) -> None:
         """Do all of it.
 
         Args:
-            decoder: Makes clips of videos.
-            processes: How many of them decode.
-            time_limit: Seconds of work, beyond its own length, that a video may take.
-            memory_limit: Bytes that decoding it may take.
+            runner: Decodes and embeds.
             shown: Show a progress bar.
 
         Raises:
-            CollectionError: Strict, and something cannot be used.
+            CollectionError: Strict, and something cannot be used; or what the runner raises.
             StorageError: The disk is full or refuses to be written.
         """
         if not self._videos:
             return
-        ahead = self._embedder.batch_size + MOMENTS_AT_ONCE
-        workers = Workers(decoder, processes, time_limit, memory_limit, ahead)
         size = sum(video.task.size for video in self._videos.values())
-        with Progress(len(self._videos), size, shown) as progress, closing(workers.run(self._jobs())) as pieces:
+        with Progress(self.videos, size, shown) as progress, closing(runner.run(self._jobs())) as pieces:
             for job, piece in pieces:
                 self._take(self._videos[job.hash], piece, progress)
-                if len(self._waiting) >= self._embedder.wanted:
-                    self._embed(max(1, cores() - workers.busy), progress)
-            self._embed(cores(), progress)
 
     def _jobs(self) -> list[Job]:
         return [
@@ -149,13 +127,14 @@ class Work:
         ]
 
     def _take(self, video: _Video, piece: Any, progress: Progress) -> None:
-        """Note what a decoder said of a video."""
+        """Note what the runner said of a video."""
         done = video.done
         match piece:
             case Opened():
                 video.metadata = piece.metadata
-            case Clip():
-                self._clip(video, piece)
+            case Embedded():
+                self._embedded(video, piece)
+                progress.embedded(1)
             case Bad():
                 self._bad(video, *piece)
             case Dropped():
@@ -167,40 +146,24 @@ class Work:
             case End():
                 if piece.reason is not None:
                     self._bad(video, piece.reason)
-                video.ended = True
                 self._finish(video, progress)
 
-    def _clip(self, video: _Video, clip: Clip) -> None:
-        """Make a moment of a clip; it is named after its manifest row, else after its file's name and content."""
-        source = video.task.sources[clip.asked]
-        name = source.id or f"{Path(source.path).stem}-{video.task.hash[:12]}"
-        if not clip.alone:
-            name = f"{name}@{clip.start:.3f}-{clip.end:.3f}"
-        cut = {CUT: self._cutting.name} if clip.asked == WHOLE else {}
+    def _embedded(self, video: _Video, piece: Embedded) -> None:
+        """Note a moment; it is named after its manifest row, else after its file's name and content."""
+        source = video.task.sources[piece.asked]
+        name = source.id or f"{one_line(Path(source.path).stem)}-{video.task.hash[:12]}"
+        if not piece.alone:
+            name = f"{name}@{piece.start:.3f}-{piece.end:.3f}"
+        cut = {CUT: self._cutting.name} if piece.asked == WHOLE else {}
         metadata = {**video.metadata, **cut, **source.metadata}
-        moment = Moment(name, source.path, clip.start, clip.end, video.task.hash, metadata)
+        moment = Moment(name, source.path, piece.start, piece.end, video.task.hash, metadata)
         refused = self._register.claim(moment)
+        if refused is None and not np.isfinite(piece.embedding).all():
+            refused = "the model made numbers of it that are not finite"
         if refused is not None:
-            self._bad(video, refused, clip.start, clip.end)
+            self._bad(video, refused, piece.start, piece.end)
             return
-        video.waiting += 1
-        self._waiting.append((video, moment, clip.frames))
-
-    def _embed(self, threads: int, progress: Progress) -> None:
-        """Embed all clips that wait, and finish the videos that are complete with them."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
-        embeddings = self._embedder([frames for _, _, frames in waiting], threads)
-        for (video, moment, _), embedding in zip(waiting, embeddings):
-            video.waiting -= 1
-            if np.isfinite(embedding).all():
-                self._ledger.add(moment, embedding)
-            else:
-                self._bad(video, "the model made numbers of it that are not finite", moment.start, moment.end)
-        progress.embedded(len(waiting))
-        for video in {video.task.hash: video for video, _, _ in waiting}.values():
-            self._finish(video, progress)
+        self._ledger.add(moment, piece.embedding)
         self._ledger.seal_if_due()
 
     def _bad(self, video: _Video, reason: str, start: float | None = None, end: float | None = None) -> None:
@@ -210,13 +173,12 @@ class Work:
         video.done.bad.append((reason, start, end))
 
     def _finish(self, video: _Video, progress: Progress) -> None:
-        """Note a video as done if nothing of it is outstanding."""
-        if not video.ended or video.waiting:
-            return
+        """Note a video as done."""
         self.finished += 1
         if video.done.changed:
             self.changed.append(video.done)
         self._ledger.finish(video.done)
+        self._ledger.seal_if_due()
         progress.finished(video.task.size, len(video.done.bad))
 
 

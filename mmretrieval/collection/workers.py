@@ -14,13 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from mmretrieval.environment import worker_processes
 from mmretrieval.errors import MMRetrievalError
+from mmretrieval.processes import worker_processes
 
 Work = Callable[[Any], Iterator[Any]]
 """Makes pieces of a job; it is sent to the workers and so can be pickled, as jobs and pieces can."""
@@ -55,38 +54,52 @@ class Workers:
     def __init__(self, work: Work, count: int, time_limit: float, memory_limit: int, ahead: int):
         self._setup = (work, time_limit, memory_limit)
         self._count = count
+        self._ahead = ahead
         self._ready: queue.Queue = queue.Queue(ahead)
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._stopping = threading.Event()
 
     @property
     def busy(self) -> int:
-        """How many processes need a core just now: none while all wait for room."""
-        return 0 if self._ready.full() else sum(worker.job is not None for worker in self._workers)
+        """How many processes need a core just now: none while half of the room is filled."""
+        filled = 2 * self._ready.qsize() >= self._ahead
+        return 0 if filled else sum(worker.job is not None for worker in self._workers)
 
     def run(self, jobs: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
         """Yield (job, piece) as they come, and (job, ``End``) once per job; jobs are begun in their order.
 
-        Ending early, by ``close`` of the generator or an exception, ends the processes.
+        Afterwards the processes wait for more jobs, until ``close``. Ending early, by ``close`` of the generator or an
+        exception, ends them.
         """
+        self._ready, self._stopping = queue.Queue(self._ahead), threading.Event()
         pump = threading.Thread(target=self._pump, args=(deque(jobs),), daemon=True)
         pump.start()
+        done = False
         try:
             while (ready := self._ready.get()) is not None:
                 if isinstance(ready, BaseException):
                     raise ready
                 yield ready
+            done = True
         finally:
             self._stopping.set()
-            self._kill()  # the pump then hears that every pipe has closed
+            if not done:
+                self.close()  # the pump then hears that every pipe has closed
             pump.join()
-            self._kill()  # what the pump has begun meanwhile
+            if not done:
+                self.close()  # what the pump has begun meanwhile
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.join()
 
     def _pump(self, jobs: deque) -> None:
         """Hand out jobs and collect pieces, in a thread of its own: who takes the pieces is busy with a network."""
-        _shield_from_interrupts()
         try:
-            self._workers = [_Worker(*self._setup) for _ in range(min(self._count, len(jobs)))]
+            missing = min(self._count, len(jobs)) - len(self._workers)
+            self._workers += [Worker(*self._setup) for _ in range(missing)]
             while not self._stopping.is_set():
                 for place, worker in enumerate(self._workers):
                     if worker.job is None and jobs:
@@ -100,10 +113,10 @@ class Workers:
         except BaseException as error:
             self._put(error)
 
-    def _begin(self, worker: _Worker, job: Any) -> _Worker:
+    def _begin(self, worker: Worker, job: Any) -> Worker:
         """Give a job to a worker, or to a new one in its place."""
         if not worker.begin(job):
-            worker = _Worker(*self._setup)
+            worker = Worker(*self._setup)
             worker.begin(job)
         return worker
 
@@ -114,14 +127,15 @@ class Workers:
             except queue.Full:
                 continue
 
-    def _kill(self) -> None:
-        for worker in self._workers:
-            worker.process.kill()
-            worker.process.join()
 
+class Worker:
+    """One process and this end of its pipe.
 
-class _Worker:
-    """One process and this end of its pipe."""
+    Args:
+        work: What is done with a job.
+        time_limit: Seconds a job may work, and as many more as its pieces say in an ``extra_time``.
+        memory_limit: Bytes it may take beyond what it starts with.
+    """
 
     def __init__(self, work: Work, time_limit: float, memory_limit: int):
         context = worker_processes()
@@ -174,16 +188,10 @@ class _Timer:
     left: float
 
     def __enter__(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, max(self.left, 1e-3))
+        signal.setitimer(signal.ITIMER_REAL, max(self.left, 1e-6))  # 0 would be no limit
 
     def __exit__(self, *exc: object) -> None:
         self.left = signal.setitimer(signal.ITIMER_REAL, 0)[0]
-
-
-def _shield_from_interrupts() -> None:
-    """Let what this thread starts not hear Ctrl-C, not even before it can ignore it: who started it decides."""
-    resource_tracker.ensure_running()  # the first call undoes what the next line does
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _serve(pipe: Connection, work: Work, time_limit: float, memory_limit: int) -> None:

@@ -1,1 +1,2 @@
 from fakes import clips, collection, model  # noqa: F401
+from shards import made  # noqa: F401

@@ -22,7 +22,7 @@ def append(collection: Collection, start: int, count: int) -> None:
 
 
 def read_again_and_again(folder, stop, answers) -> None:
-    """Open, look at everything, and say what is not as one of the generations was."""
+    """Open, look at everything, and say what is not as one of the generations was; the last word is None."""
     try:
         while not stop.is_set():
             reader = Collection.open(folder)
@@ -32,6 +32,7 @@ def read_again_and_again(folder, stop, answers) -> None:
             answers.put("fine" if whole and list(rows) == list(range(len(ids)))[-3:] else f"{ids} {rows}")
     except Exception as error:
         answers.put(repr(error))
+    answers.put(None)
 
 
 def write(folder, start: int) -> None:

@@ -69,7 +69,8 @@ def test_moments_on_damaged_frames_are_left_out_and_the_others_kept(tmp_path):
     import av
 
     file = tmp_path / "scratched.mp4"
-    noise = np.random.default_rng(0).integers(40, 180, (64, 64, 3)).astype(np.uint8)
+    random = np.random.default_rng(0)
+    noise = random.integers(40, 180, (64, 64, 3)).astype(np.uint8)
     with av.open(str(file), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width = stream.height = 64
@@ -85,7 +86,7 @@ def test_moments_on_damaged_frames_are_left_out_and_the_others_kept(tmp_path):
     data = bytearray(file.read_bytes())
     for place, size, time in places:
         if 4.0 <= time < 6.0:
-            data[place + 8 : place + size] = os.urandom(size - 8)
+            data[place + 8 : place + size] = random.bytes(size - 8)
     file.write_bytes(data)
     collection = Collection.build(tmp_path / "made", [file], damaged.MeanColour(), "model", window=2.0)
     assert [moment.start for moment in collection.moments] == [0, 2, 6, 8, 10]

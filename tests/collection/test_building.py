@@ -169,7 +169,7 @@ def test_no_videos(tmp_path, model):
         f"no videos in {tmp_path}/empty: known are {known}"
     )
     assert message(tmp_path / "made", [tmp_path / "gone"], model, "model") == (
-        f"no file or folder '{tmp_path}/gone': give videos, folders of videos or .jsonl manifests"
+        f"no file or folder '{tmp_path}/gone': give videos, folders of videos, manifests (.jsonl) or tables (.csv)"
     )
 
 

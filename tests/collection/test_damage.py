@@ -159,9 +159,12 @@ def test_an_interruption_while_adding_leaves_the_old_generation(collection, clip
     video(clips / "two.mp4", "red", "blue")
     before = listing(collection.folder)
     failing(generations, step, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="1 of 1 videos are done and kept: run the same command again"):
         collection.add([clips], ColourModel())
-    assert listing(collection.folder) == before
+    pending = str(collection.folder / "pending")
+    assert {path: data for path, data in listing(collection.folder).items() if not path.startswith(pending)} == before
+    added = collection.add([clips], rest := ColourModel()).added
+    assert (rest.embedded, added, collection.summary.resumed, len(collection)) == (0, 1, 1, 4)
 
 
 def test_an_interruption_after_the_manifest_keeps_the_new_generation(collection, clips, failing):
@@ -169,7 +172,10 @@ def test_an_interruption_after_the_manifest_keeps_the_new_generation(collection,
     failing(collections, "delete_unneeded", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         collection.add([clips], ColourModel())
-    assert len(Collection.open(collection.folder)) == 4
+    reopened = Collection.open(collection.folder)
+    assert len(reopened) == 4
+    added = reopened.add([clips], rest := ColourModel()).added
+    assert (rest.embedded, added, len(reopened)) == (0, 0, 4) and not (reopened.folder / "pending").exists()
 
 
 def test_an_interruption_within_the_last_write_never_takes_files_of_the_new_generation(collection, clips, failing):

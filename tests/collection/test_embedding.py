@@ -15,7 +15,7 @@ from makers import pictures, write_video
 from mmretrieval.backbones.deploy import fast_precisions
 from mmretrieval.collection import Collection
 from mmretrieval.collection.cutting import Cutting
-from mmretrieval.collection.decoding import WHOLE, Clip, Decoder, Dropped, Job, Opened
+from mmretrieval.collection.decoding import WHOLE, Changed, Clip, Decoder, Dropped, Job, Opened
 from mmretrieval.collection.embed import Embedder
 from mmretrieval.collection.sources import SetAside
 from mmretrieval.collection.summary import Summary, describe
@@ -27,9 +27,9 @@ from mmretrieval.types import ClipSpec
 PLAIN = Cutting()
 
 
-def decode(path, cutting: Cutting = PLAIN, spans=(WHOLE,), known=(), **spec) -> list:
+def decode(path, cutting: Cutting = PLAIN, spans=(WHOLE,), known=(), most=None, **spec) -> list:
     processor = Processor(clip=ClipSpec(**{"frames": 4, "size": 32, **spec}))
-    job = Job(str(path), sha256_file(path), tuple(spans), frozenset(known))
+    job = Job(str(path), sha256_file(path), tuple(spans), frozenset(known), most)
     return list(Decoder(processor, "pyav", cutting)(job))
 
 
@@ -53,6 +53,28 @@ def test_a_long_video_is_decoded_in_parts(tmp_path, monkeypatch):
     assert len(whole) == len(parts) == 12
     for one, other in zip(whole[1:], parts[1:]):
         assert one[:4] == other[:4] and (one.frames == other.frames).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 12, 40])
+def test_a_sample_is_from_all_over_the_video(tmp_path, count):
+    path = write_video(tmp_path / "a.mp4", pictures(90, 48, 48), fps=15)
+    cutting = Cutting(window=1.0, stride=0.5, keep_still=True)
+    whole = decode(path, cutting)[1:]
+    assert len(whole) == 11
+    sample = decode(path, cutting, most=count)[1:]
+    parts = np.array_split(np.arange(1100), count)  # a hundredth of a moment each
+    expected = [parts[place][len(parts[place]) // 2] // 100 for place in range(count)] if count < 11 else range(11)
+    assert [piece.start for piece in sample] == [whole[place].start for place in expected]
+    named = decode(path, spans=[(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)], most=1)[1:]
+    assert [piece.start for piece in named] == [1.0]
+
+
+def test_a_sample_says_nothing_of_the_video(tmp_path):
+    path = write_video(tmp_path / "a.mp4", pictures(90, 48, 48), fps=15)
+    job = Job(str(path), "another file by now", (WHOLE,), frozenset())
+    decoder = Decoder(Processor(clip=ClipSpec(frames=4, size=32)), "pyav", PLAIN)
+    assert [type(piece) for piece in decoder(job)] == [Opened, Clip, Clip, Changed]
+    assert [type(piece) for piece in decoder(job._replace(most=1))] == [Opened, Clip]
 
 
 def with_a_pause(path):
@@ -146,11 +168,52 @@ def test_every_precision_stays_close_and_leaves_the_model_alone(precision):
     assert embedder.precision == expected
 
 
-def test_int8_is_calibrated_with_the_first_clips():
-    embedder = Embedder(tiny.model().eval(), "int8")
-    assert embedder.wanted == 32
-    embedder(clips(3))
-    assert embedder.wanted == embedder.batch_size
+def test_int8_is_calibrated_once():
+    model = tiny.model().eval()
+    items = clips(9)
+    assert not Embedder(model, "bf16").uncalibrated
+    embedder = Embedder(model, "int8")
+    assert embedder.uncalibrated
+    embedder.calibrate(items)
+    assert not embedder.uncalibrated
+    alone = Embedder(model, "int8")
+    assert (alone(items) * embedder(items)).sum(axis=1).min() > 0.9999
+    assert not alone.uncalibrated
+
+
+def grey_then_bright(folder):
+    """Write a long grey video, whose moments come first, and some full of contrast after it."""
+    folder.mkdir()
+    grey = [np.full((48, 48, 3), 120, np.uint8) + np.uint8(number % 7) for number in range(40 * 9)]
+    write_video(folder / "a-grey.mp4", grey, fps=9)
+    for number in range(3):
+        write_video(folder / f"b-{number}.mp4", pictures(27, 48, 48), fps=9)
+    return folder
+
+
+def test_int8_is_calibrated_with_moments_of_all_videos(tmp_path, monkeypatch):
+    """The first ones alone would give ranges that the others do not fit into."""
+    folder = grey_then_bright(tmp_path / "films")
+    model = tiny.model().eval()
+    how = {"window": 1.0, "keep_still": True, "workers": 1}
+    exact = Collection.build(tmp_path / "exact", [folder], model, "model", precision="fp32", **how)
+    bright = [row for row, moment in enumerate(exact.moments) if "grey" not in moment.path]
+    assert min(bright) >= 40
+
+    def worst(name: str) -> float:
+        made = Collection.build(tmp_path / name, [folder], model, "model", precision="int8", **how)
+        assert [moment.id for moment in made.moments] == [moment.id for moment in exact.moments]
+        return (made.embeddings() * exact.embeddings()).sum(1)[bright].min()
+
+    assert worst("sampled") > 0.99
+    monkeypatch.setattr(Embedder, "uncalibrated", False)  # the first clips that come
+    assert worst("first") < 0.97
+
+
+def test_nothing_to_calibrate_with(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(CollectionError, match="the only video is unusable"):
+        Collection.build(tmp_path / "made", [tmp_path / "broken.mp4"], tiny.model().eval(), "model", precision="int8")
 
 
 def test_large_clips_are_embedded_few_at_a_time():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from contextlib import ExitStack
 
 import crash
 import numpy as np
@@ -87,9 +88,8 @@ def test_readers_in_another_process_never_see_an_error_or_half_a_batch(small):
             small.compact()
     heard.append(answers.get(timeout=60))
     stop.set()
+    heard += iter(lambda: answers.get(timeout=60), None)  # a process ends only after all that it said was taken
     reader.join(60)
-    while not answers.empty():
-        heard.append(answers.get())
     assert set(heard) == {"fine"} and small.verify() == []
 
 
@@ -114,6 +114,22 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(small, monkeypatc
     )
     append(other, 20, 1)
     assert len(other) == 21
+
+
+def test_a_writer_that_gives_up_takes_nothing_from_the_one_it_waited_for(tmp_path, monkeypatch):
+    """Both began where there was nothing yet."""
+    folder, hold, first = tmp_path / "made", locks._hold, ExitStack()
+
+    def hold_after_another(*arguments):
+        monkeypatch.setattr(locks, "_hold", hold)
+        first.enter_context(locks.only_writer(folder))
+        return hold(*arguments)
+
+    monkeypatch.setattr(locks, "_hold", hold_after_another)
+    with first:
+        with pytest.raises(CollectionError), locks.only_writer(folder, 0.1):
+            pass
+        assert sorted(item.name for item in folder.iterdir()) == ["readers", "segments"]
 
 
 def test_two_processes_that_write_lose_nothing(small):

@@ -10,7 +10,7 @@ from mmretrieval.collection.index import Allowed, search_index
 from mmretrieval.collection.places import Places
 
 
-class Gallery:
+class RowIndex:
     """Searches one generation of a collection as if it were one index over its rows.
 
     Args:
