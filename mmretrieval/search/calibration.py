@@ -119,7 +119,7 @@ class Calibration:
             return np.zeros(0)
         queries = self.model.embed(modality, items)
         queries = queries[np.isfinite(queries).all(axis=1)]
-        scores, _ = self.gallery.collection.nearest(queries, 1)
+        scores, _ = self.gallery.nearest(queries, 1)
         return scores[:, 0]
 
     def _best_of_video(self) -> np.ndarray:

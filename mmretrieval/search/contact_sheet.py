@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmretrieval.errors import MMRetrievalError
 from mmretrieval.files import atomic_write
+from mmretrieval.shown import one_line
 from mmretrieval.types import Hit
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _span(hit: Hit) -> str:
 
 def shortened(text: str, font: FreeTypeFont, space: float) -> str:
     """Return ``text``, or as much of its beginning as fits into ``space`` pixels, with an ellipsis."""
+    text = one_line(text)
     if font.getlength(text) <= space:
         return text
     while text and font.getlength(text + "…") > space:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmretrieval.errors import QueryError
+from mmretrieval.search.outside import MilvusNearest
 
 if TYPE_CHECKING:
     from mmretrieval.collection.collection import Collection
+    from mmretrieval.search.milvus import Milvus
 
 SAMPLE = 2048
 """Moments that stand for all of them where a typical score is wanted."""
@@ -23,10 +25,22 @@ class Gallery:
 
     What many moments share (a path, the metadata of a video) is read once, however many moments there are. The
     embeddings are kept in memory besides those in the index: 4 · D bytes a moment.
+
+    Args:
+        collection: What is searched.
+        milvus: Where to look for the nearest moments instead of in the collection's own index.
+
+    Raises:
+        CollectionError: Milvus has no copy of just this generation.
     """
 
-    def __init__(self, collection: Collection):
+    def __init__(self, collection: Collection, milvus: Milvus | None = None):
         self.collection = collection
+        self._engine = collection if milvus is None else MilvusNearest(self, milvus)
+
+    def nearest(self, queries: np.ndarray, k: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and rows of the nearest moments, as ``Collection.nearest``."""
+        return self._engine.nearest(queries, k, rows)
 
     def __len__(self) -> int:
         return len(self.collection)

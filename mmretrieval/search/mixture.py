@@ -66,8 +66,10 @@ def prepare(model: Any, gallery: Gallery, request: Request) -> Mixture:
         if modality == "speech":
             item, note = _speech(model, query)
             notes += note
+        elif modality == "video":
+            item = _video(model, query)
         else:
-            item = getattr(model.processor, modality)(query)
+            item = model.processor.text(query)
         parts.append(Part(modality, item, None, weight))
     heaviest = max(parts, key=lambda part: part.weight)
     return Mixture(parts, heaviest.modality, notes, left_out)
@@ -111,6 +113,13 @@ def _overlapping(gallery: Gallery, row: int) -> np.ndarray:
     rows = gallery.rows_beside(row)
     shared = np.minimum(gallery.ends[rows], gallery.ends[row]) - np.maximum(gallery.starts[rows], gallery.starts[row])
     return rows[(shared > 0) | (rows == row)]
+
+
+def _video(model: Any, clip: str | Path | np.ndarray) -> Tensor:
+    """Return the frames of a clip that the model looks at."""
+    import torch
+
+    return model.processor.video(clip) if isinstance(clip, (str, Path)) else torch.from_numpy(clip)
 
 
 def _speech(model: Any, recording: str | Path | np.ndarray) -> tuple[Tensor, list[str]]:

@@ -54,7 +54,7 @@ def best_moments(
     gallery: Gallery, query: np.ndarray, depth: int, rows: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and rows (m,) of the best moments; of equal ones the first of the collection comes first."""
-    scores, found = (part[0] for part in gallery.collection.nearest(query[None], depth, rows))
+    scores, found = (part[0] for part in gallery.nearest(query[None], depth, rows))
     there = found >= 0  # an index that looks at a part of the collection alone fills up with -1
     scores, found = scores[there], found[there]
     order = np.lexsort((found, -scores))

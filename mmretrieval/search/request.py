@@ -30,7 +30,7 @@ class Request:
         text: A typed caption.
         speech: A recording: any audio file, a video with sound, or mono samples at 16 kHz. Silence before and after
             the words is cut off.
-        video: An example clip; the whole of it is the query.
+        video: An example clip, the whole of it; or its frames (T, C, H, W) uint8 as the model's processor reads them.
         like: The id of a moment: others like it are wanted; itself and what overlaps it are left out.
         without: A typed caption of what is not wanted.
         weights: By the names above; 1 where nothing is said, −0.5 for ``without``. A negative weight turns away from
@@ -48,7 +48,7 @@ class Request:
 
     text: str | None = None
     speech: str | Path | np.ndarray | None = None
-    video: str | Path | None = None
+    video: str | Path | np.ndarray | None = None
     like: str | None = None
     without: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)

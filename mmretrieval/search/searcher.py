@@ -25,6 +25,8 @@ from mmretrieval.types import Hit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mmretrieval.search.milvus import Milvus
+
 __all__ = ["Searcher", "hits_to_json"]
 
 
@@ -36,24 +38,28 @@ class Searcher:
     Args:
         model: The ``RetrievalModel`` that made the collection.
         collection: What is searched.
+        gallery: What of it questions and filters see; by default all there is to know.
 
     Raises:
         CollectionError: The collection was made by another model.
     """
 
-    def __init__(self, model: Any, collection: Collection):
+    def __init__(self, model: Any, collection: Collection, gallery: Gallery | None = None):
         collection.check_model(model)
         self.model = model
         self.collection = collection
-        self.gallery = Gallery(collection)
+        self.gallery = Gallery(collection) if gallery is None else gallery
         self.calibration = Calibration(model, self.gallery)
 
     @classmethod
-    def open(cls, collection_path: str | Path, model: str | Path | None = None) -> Searcher:
+    def open(
+        cls, collection_path: str | Path, model: str | Path | None = None, milvus: Milvus | None = None
+    ) -> Searcher:
         """Open a collection together with the model it remembers, or with the one saved at ``model``.
 
         Raises:
-            CollectionError: No collection, damaged, made by another model, or its model is not where it was.
+            CollectionError: No collection, damaged, made by another model, its model is not where it was, or its copy
+                in Milvus is not up to date.
             ModelError: The saved model cannot be loaded.
         """
         collection = Collection.open(collection_path)
@@ -65,13 +71,13 @@ class Searcher:
             )
         from mmretrieval.model import RetrievalModel
 
-        return cls(RetrievalModel.from_pretrained(folder), collection)
+        return cls(RetrievalModel.from_pretrained(folder), collection, Gallery(collection, milvus))
 
     def search(
         self,
         text: str | None = None,
         speech: str | Path | np.ndarray | None = None,
-        video: str | Path | None = None,
+        video: str | Path | np.ndarray | None = None,
         k: int = 10,
         *,
         like: str | None = None,

@@ -77,7 +77,13 @@ def two_rows_more(one: np.ndarray, three: np.ndarray) -> bool:
 
 def test_missing_files_long_words_and_no_answers_do_no_harm(hits, tmp_path):
     gone = [hits[0]._replace(path=str(tmp_path / ("long" * 40 + ".mp4")))]
-    rows = [("words " * 300, gone, None), ("", [], "id-1"), ("line\nbreak — ü Ж 犬", hits[:2], "id-2")]
+    odd = [hits[1]._replace(path=str(tmp_path / "new\nline \x1b[31m.mp4"))]
+    rows = [
+        ("words " * 300, gone, None),
+        ("odd", odd, None),
+        ("", [], "id-1"),
+        ("line\nbreak — ü Ж 犬", hits[:2], "id-2"),
+    ]
     picture = drawn(rows, tmp_path / "sheet.png")
     margin = picture[:, -36:]
     assert (margin == margin[0, 0]).all()

@@ -12,7 +12,8 @@ from fakes import COLOURS, FOLDER, ColourModel, recording, video
 
 from mmretrieval.collection import Collection
 from mmretrieval.errors import CollectionError, MediaError, QueryError
-from mmretrieval.search import Searcher, hits_to_json
+from mmretrieval.search import Filter, Searcher, hits_to_json
+from mmretrieval.search.gallery import Gallery
 from mmretrieval.types import Hit
 
 
@@ -60,6 +61,25 @@ def test_silence_around_the_words_is_cut_off(searcher, tmp_path, monkeypatch):
 
 def test_an_example_clip_finds_itself(searcher, clips):
     assert names(searcher.search(video=clips / "green.mp4", k=1)) == ["green"]
+
+
+def test_a_clip_as_frames_is_the_clip(searcher, clips):
+    frames = searcher.model.processor.video(clips / "green.mp4").numpy()
+    assert searcher.search(video=frames).hits == searcher.search(video=clips / "green.mp4").hits
+
+
+def test_a_gallery_may_show_less(model, collection):
+    """Filters see the paths of the gallery that the searcher is given."""
+
+    class Shown(Gallery):
+        @property
+        def paths(self):
+            codes, paths = Gallery.paths.func(self)
+            return codes, [f"/{Path(path).name}" for path in paths]
+
+    searcher = Searcher(model, collection, Shown(collection))
+    assert names(searcher.search(text="a red thing", filters=Filter(path_glob="/green*"))) == ["green"]
+    assert searcher.search(text="a red thing", filters=Filter(path_glob="*/clips/*")).hits == ()
 
 
 def test_k_limits_and_everything_is_all_there_is(searcher):
