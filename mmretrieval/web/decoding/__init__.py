@@ -1,0 +1,1 @@
+"""What comes from or goes to clients and has to be decoded, in processes of its own with limits."""
