@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmretrieval.shown import one_line
+
 
 def adopt(
     source: Annotated[str, typer.Argument(help="A dual encoder: a hub name, or a folder of transformers.")],
@@ -19,9 +21,7 @@ def adopt(
 
     Example:
       mmretrieval adopt openai/clip-vit-base-patch32 --out models/clip
-
       mmretrieval index build indexes/holidays --model models/clip ~/Videos
-
       mmretrieval search indexes/holidays "a dog jumps into the water"
     """
     from mmretrieval.errors import ModelError
@@ -50,7 +50,6 @@ def transcribe(
 
     Example:
       mmretrieval transcribe toyworld/test.jsonl --model openai/whisper-base --out heard.jsonl
-
       mmretrieval evaluate runs/demo/model heard.jsonl
     """
     from tqdm import tqdm
@@ -68,4 +67,4 @@ def transcribe(
     write_manifest(out, kept)
     typer.echo(f"{out}: {len(kept)} captions as they were heard, {len(aside)} set aside")
     for name, reason in aside:
-        typer.echo(f"set aside: {name}: {reason}", err=True)
+        typer.echo(one_line(f"set aside: {name}: {reason}"), err=True)

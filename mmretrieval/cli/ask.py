@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmretrieval.cli.milvus import Backend, Token, Uri, backend_of
+from mmretrieval.errors import QueryError
+from mmretrieval.shown import one_line
+
 if TYPE_CHECKING:
     from mmretrieval.search.answer import Answer
     from mmretrieval.search.searcher import Searcher
@@ -59,6 +63,9 @@ def search(
         bool, typer.Option("--json", help="Print {rank, score, id, path, start, end, confidence, …} for scripts.")
     ] = False,
     model: Annotated[Path | None, typer.Option(help="The model, if it has moved since indexing.")] = None,
+    backend: Backend = "faiss",
+    milvus: Uri = None,
+    milvus_token: Token = None,
 ) -> None:
     """Find moments by a typed caption, a recording, an example clip, or several of these at once.
 
@@ -67,16 +74,12 @@ def search(
 
     Examples:
       mmretrieval search indexes/demo "a red bird flies over the sea"
-
       mmretrieval search indexes/demo --speech question.wav --json
-
       mmretrieval search indexes/demo "a bird" --without "the sea" --folder holiday --after 2026-01-31
-
       mmretrieval search indexes/demo --like long0001@4.500-7.500 "at night" --weight text=0.5
-
       mmretrieval search indexes/demo --batch questions.txt > answers.jsonl
-
       mmretrieval search indexes/clip --speech question.wav --transcribe openai/whisper-base
+      mmretrieval search indexes/demo "a bird" --backend milvus --milvus http://localhost:19530
     """
     from mmretrieval.search.filters import Filter
     from mmretrieval.search.searcher import Searcher
@@ -86,11 +89,11 @@ def search(
     queries = {"text": caption, "speech": speech, "video": video, "like": like, "without": without}
     if batch is not None:
         _refuse_beside_batch({**queries, "microphone": microphone, "transcribe": transcribe, "sheet": sheet}, weight)
-        _search_batch(Searcher.open(collection, model), batch, options)
+        _search_batch(Searcher.open(collection, model, backend_of(backend, milvus, milvus_token)), batch, options)
         return
     options["weights"] = _weights(weight or [])
     queries["speech"] = _recorded(microphone, speech)
-    searcher = Searcher.open(collection, model)
+    searcher = Searcher.open(collection, model, backend_of(backend, milvus, milvus_token))
     if transcribe is not None:
         queries["text"], queries["speech"] = _write_down(transcribe, queries), None
         typer.echo(f"heard: {queries['text']}", err=True)
@@ -115,7 +118,7 @@ def _show(answer: Answer, as_json: bool) -> None:
     for hit in answer:
         copies = f"   and {len(hit.copies)} like it" if hit.copies else ""
         span = f"{hit.start:6.1f}–{hit.end:.1f} s"
-        typer.echo(f"{hit.rank:3d}  {hit.score:6.3f}  {hit.confidence:4.0%}  {span}  {hit.path}{copies}")
+        typer.echo(f"{hit.rank:3d}  {hit.score:6.3f}  {hit.confidence:4.0%}  {span}  {one_line(hit.path)}{copies}")
     if answer.more:
         typer.echo(f"more: --offset {answer.offset + len(answer)}", err=True)
 
@@ -133,8 +136,6 @@ def _search_batch(searcher: Searcher, file: Path, options: dict[str, Any]) -> No
 
 
 def _refuse_beside_batch(others: dict[str, Any], weight: list[str] | None) -> None:
-    from mmretrieval.errors import QueryError
-
     given = [name for name, value in {**others, "weight": weight or None}.items() if value is not None]
     if given:
         names = ", ".join("a caption" if name == "text" else f"--{name}" for name in given)
@@ -143,8 +144,6 @@ def _refuse_beside_batch(others: dict[str, Any], weight: list[str] | None) -> No
 
 def _weights(given: list[str]) -> dict[str, float]:
     """Read ``text=0.7`` and its like."""
-    from mmretrieval.errors import QueryError
-
     weights = {}
     for text in given:
         name, _, number = text.partition("=")
@@ -159,7 +158,6 @@ def _recorded(seconds: float | None, speech: Path | None) -> Any:
     """Return the recording that is given, or one that is made now."""
     if seconds is None:
         return speech
-    from mmretrieval.errors import QueryError
     from mmretrieval.search.microphone import record
 
     if speech is not None:
@@ -170,8 +168,6 @@ def _recorded(seconds: float | None, speech: Path | None) -> Any:
 
 def _write_down(whisper: str, queries: dict[str, Any]) -> str:
     """Return what is said in the recording of a query."""
-    from mmretrieval.errors import QueryError
-
     if queries["speech"] is None or any(query is not None for name, query in queries.items() if name != "speech"):
         raise QueryError("--transcribe writes down a spoken caption: give it with --speech, and no other query")
     from mmretrieval.search.transcribe import Transcriber

@@ -35,6 +35,9 @@ def run_checks() -> Iterator[Check]:
     yield _try("faiss", _faiss, "pip install --force-reinstall faiss-cpu", True)
     yield _try("recipes", _recipes, repair, True)
     yield _try("espeak-ng (demo)", _voices, "pip install 'mmretrieval[demo]'", False)
+    yield _try("Ray (scale)", _ray, "pip install 'mmretrieval[scale]'", False)
+    yield _try("Milvus (scale)", _milvus, "pip install 'mmretrieval[scale]'", False)
+    yield _try("page (serve)", _page, "pip install 'mmretrieval[web]'", False)
 
 
 def _try(name: str, attempt: Callable[[], str], remedy: str, needed: bool) -> Check:
@@ -102,9 +105,29 @@ def _recipes() -> str:
     return ", ".join(names)
 
 
+def _ray() -> str:
+    import ray
+
+    return ray.__version__
+
+
+def _milvus() -> str:
+    import pymilvus
+
+    lite = installed("milvus-lite")
+    return f"pymilvus {pymilvus.__version__}, {f'Milvus Lite {lite}' if lite else 'no Milvus Lite: servers alone'}"
+
+
 def _voices() -> str:
     import espeakng_loader
 
     if not Path(espeakng_loader.get_library_path()).is_file():
         raise FileNotFoundError("the espeak-ng library is not where its package says")
     return f"{installed('espeakng-loader')}"
+
+
+def _page() -> str:
+    import fastapi
+    import uvicorn
+
+    return f"FastAPI {fastapi.__version__}, uvicorn {uvicorn.__version__}"

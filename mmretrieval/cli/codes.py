@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mmretrieval.shown import one_line
+
 
 def codes(
     model: Annotated[Path, typer.Argument(help="The folder of a saved model with a codebook.")],
@@ -66,7 +68,7 @@ def codes(
         return
     typer.echo(format_study(study.report, top))
     for failure in study.failures:
-        typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)
+        typer.echo(one_line(f"set aside: {failure.id}: {failure.reason}"), err=True)
     if out is not None:
         typer.echo(f"report: {out}/codes.json   pictures: {', '.join(path.name for path in drawn)}")
 

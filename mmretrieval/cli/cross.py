@@ -30,12 +30,13 @@ def evaluate_cross(
     as_json: Annotated[bool, typer.Option("--json", help="Print the tables for scripts.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 2,
 ) -> None:
-    """Train on one data set, test on others: every model on every data set, as a table and a heat-map.
+    r"""Train on one data set, test on others: every model on every data set, as a table and a heat-map.
 
     What is measured is kept: after Ctrl-C, or with one more model, the same command measures only what is missing.
 
-    Example: mmretrieval evaluate-cross --model smit=runs/smit/model --model vatex=runs/vatex/model
-    --data smit=smit/test.jsonl --data vatex=vatex/test.jsonl --out runs/cross
+    Example:
+      mmretrieval evaluate-cross --model smit=runs/smit/model --model vatex=runs/vatex/model \
+        --data smit=smit/test.jsonl --data vatex=vatex/test.jsonl --out runs/cross
     """
     models, sets = (_named(pairs, flag) for pairs, flag in ((model, "--model"), (data, "--data")))
     from mmretrieval.evaluate import evaluate_cross as measure

@@ -23,6 +23,8 @@ def demo(
     """Render a little narrated world, train a model on it, index its test clips and ask them by keyboard and voice.
 
     An interrupted demo goes on where it was when the same command is given again.
+
+    Example: mmretrieval demo --quick
     """
     from mmretrieval.evaluation.retrieval import format_report
 

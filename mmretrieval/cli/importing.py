@@ -48,7 +48,6 @@ def import_(
 ) -> None:
     """Write manifests of a data set as its authors release it.
 
-    \b
       smit                  videos/, transcriptions/, recordings if you have them, train_set.txt …
       moments               trainingSet.csv …, videos in folders named by their class
       msrvtt                MSRVTT_data.json, MSRVTT_train.9k.csv …, MSRVTT_JSFUSION_test.csv, videos/all/
@@ -69,12 +68,11 @@ def import_(
     on the screen, and each named in set_aside.jsonl beside the manifests. Existence and size of the media are looked
     at; --check opens them.
 
-    \b
     Examples:
       mmretrieval import smit /data/S-MiT --out smit
       mmretrieval import msrvtt /data/MSRVTT --variant 7k --out msrvtt-7k
       mmretrieval import folder ~/Videos --val-share 0.1 --test-share 0.1 --out my
-    """  # noqa: D301 (click keeps the lines of a paragraph that begins with \b as they are)
+    """
     from mmretrieval.data.sources import import_source
 
     given = {"variant": variant, "val_share": val_share, "test_share": test_share, "seed": seed}

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from mmretrieval.shown import one_line
+
 
 class Relevance(StrEnum):
     """What is a right answer where several captions describe one video."""
@@ -30,7 +32,8 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe: toyworld/demo.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, e.g. training.epochs=5")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in the same output.")
+        bool,
+        typer.Option("--resume", help="Go on with the interrupted run in the same output, if there is one."),
     ] = False,
     print_recipe: Annotated[bool, typer.Option("--print", help="Show the resolved recipe and stop.")] = False,
 ) -> None:
@@ -40,7 +43,6 @@ def train(
 
     Examples:
       mmretrieval train recipes/toyworld/base.yaml training.epochs=5 output=runs/short
-
       mmretrieval train toyworld/demo --resume
     """
     from mmretrieval.recipe import dump_recipe, load_recipe
@@ -96,9 +98,7 @@ def evaluate(
 
     Examples:
       mmretrieval evaluate runs/demo/model toyworld/test.jsonl --json
-
       mmretrieval evaluate runs/smit/model smit/test.jsonl --relevance pair --run-dir runs/smit/trec
-
       mmretrieval evaluate runs/kinetics/model kinetics/val.jsonl --clips 10 --crops 3
     """
     from mmretrieval.errors import ModelError
@@ -128,7 +128,7 @@ def evaluate(
     else:
         typer.echo(format_report(report["retrieval"]))
         for failure in report["failures"]:
-            typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)
+            typer.echo(one_line(f"set aside: {failure.id}: {failure.reason}"), err=True)
     for warning in report["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
 
@@ -140,7 +140,7 @@ def _evaluate_recognition(model: Path, manifest: Path, as_json: bool, on_bad: st
     report = evaluate_recognition(model, manifest, on_bad, workers, views)
     typer.echo(json.dumps(report["recognition"], indent=2) if as_json else format_recognition(report["recognition"]))
     for failure in report["failures"]:
-        typer.echo(f"set aside: {failure.id}: {failure.reason}", err=True)
+        typer.echo(one_line(f"set aside: {failure.id}: {failure.reason}"), err=True)
 
 
 def names(text: str | None) -> list[str] | None:

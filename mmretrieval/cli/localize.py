@@ -31,7 +31,6 @@ def localize(
 
     Examples:
       mmretrieval localize runs/demo/model clip.mp4 --text "a red dog jumps over a ball" --word ball --out ball.png
-
       mmretrieval localize runs/demo/model clip.mp4 --speech question.wav --from 0.4 --to 0.9 --out dog.gif
     """
     from mmretrieval.errors import QueryError

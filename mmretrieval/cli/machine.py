@@ -25,7 +25,10 @@ def models(
     batch: Annotated[int, typer.Option(min=1, help="Clips at once for the throughput.")] = 8,
     weights: Annotated[bool, typer.Option("--weights", help="List the released weights of these instead.")] = False,
 ) -> None:
-    """List the video backbones: parameters and multiply-adds of one clip at each one's own clip size."""
+    """List the video backbones: parameters and multiply-adds of one clip at each one's own clip size.
+
+    Example: mmretrieval models resnet50 tam_resnet50 --time
+    """
     from mmretrieval.evaluation.cost import zoo_table
 
     if weights:
@@ -113,13 +116,17 @@ def _list_weights(names: list[str], as_json: bool) -> None:
 
 
 def doctor() -> None:
-    """Check what works on this machine and say the one command that mends the rest."""
+    """Check what works on this machine and say the one command that mends the rest.
+
+    Example: mmretrieval doctor
+    """
     from mmretrieval.cli.checks import run_checks
 
     failed = 0
     for check in run_checks():
-        typer.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name:22} {check.detail}")
+        mark = "ok" if check.ok else "FAIL" if check.needed else "–"
+        typer.echo(f"{mark:4} {check.name:22} {check.detail}")
         if not check.ok:
             failed += check.needed
-            typer.echo(f"     mend it with: {check.remedy}")
+            typer.echo(f"     {'mend it with' if check.needed else 'if you want it'}: {check.remedy}")
     raise typer.Exit(1 if failed else 0)

@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from mmretrieval.allocator import keep_freed_memory
 from mmretrieval.cli.adopt import adopt, transcribe
 from mmretrieval.cli.ask import search
 from mmretrieval.cli.codes import codes
@@ -21,11 +22,15 @@ from mmretrieval.cli.learn import evaluate, train
 from mmretrieval.cli.localize import localize
 from mmretrieval.cli.machine import doctor, models
 from mmretrieval.cli.recognize import recognize
+from mmretrieval.cli.reembed import reembed as _  # noqa: F401  a verb of index
+from mmretrieval.cli.serve import serve
 from mmretrieval.cli.study import study
+from mmretrieval.cli.verbs import Verbs
 from mmretrieval.cli.world import toyworld
 from mmretrieval.errors import MMRetrievalError
+from mmretrieval.shown import one_line
 
-app = typer.Typer(
+app = Verbs(
     name="mmretrieval",
     help="Search video by what people say: train a model, index a collection, ask it by voice or keyboard.\n\n"
     "New here? 'mmretrieval demo' does all of it on a little narrated world and tells you what to type next.",
@@ -44,6 +49,7 @@ for verb in (
     study,
     codes,
     search,
+    serve,
     localize,
     recognize,
     models,
@@ -67,6 +73,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Show the ver
 
 def main() -> None:
     """Run the command line and turn known errors into one line and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except MMRetrievalError as error:
@@ -80,7 +87,7 @@ def main() -> None:
 
 
 def _complain(error: MMRetrievalError) -> int:
-    print(f"mmretrieval: {error}", file=sys.stderr)
+    print(f"mmretrieval: {one_line(error)}", file=sys.stderr)
     return 2
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mmretrieval.shown import one_line
+
 
 def recognize(
     model: Annotated[Path, typer.Argument(help="The folder of a saved recognition model.")],
@@ -35,14 +37,14 @@ def recognize(
         try:
             [guesses] = recognizer.recognize([video], k, views)
         except MediaError as error:
-            typer.echo(f"mmretrieval: {error}", err=True)
+            typer.echo(f"mmretrieval: {one_line(error)}", err=True)
             failed = True
             continue
         answers[str(video)] = [guess._asdict() for guess in guesses]
         if not as_json:
-            typer.echo(video)
+            typer.echo(one_line(video))
             for guess in guesses:
-                typer.echo(f"  {guess.probability:6.1%}  {guess.label}")
+                typer.echo(f"  {guess.probability:6.1%}  {one_line(guess.label)}")
     if as_json:
         typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
     raise typer.Exit(1 if failed else 0)

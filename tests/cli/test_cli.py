@@ -130,7 +130,7 @@ def test_add_and_remove(run, world, model, tmp_path):
     assert code == 0 and out == (
         f"1 new video, 1 moment added, 1 there already\n{folder}: 2 moments of 2 videos, generation 2\n"
     )
-    assert run("index", "remove", folder, world / "videos/0.mp4")[:2] == (0, "1 moments removed\n")
+    assert run("index", "remove", folder, world / "videos/0.mp4")[:2] == (0, "1 moment removed\n")
     before = json.loads(run("index", "info", folder, "--json")[1])
     code, out, _ = run("index", "compact", folder, "--json")
     after = json.loads(out)

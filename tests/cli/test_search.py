@@ -1,6 +1,7 @@
 """``mmretrieval search`` as a person or a script sees it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -46,6 +47,24 @@ def test_no_good_match_is_said_to_people_and_flagged_to_scripts(search, monkeypa
     assert code == 0
     assert out.splitlines()[0] == "no good match; the nearest there is:" and len(out.splitlines()) == 3
     assert not any(row["matched"] for row in json.loads(search("a red dog", "--json")[1]))
+
+
+def test_a_file_name_commands_no_terminal(run, searcher, world, tmp_path):
+    """A person's terminal would obey these names, and no address could hold an id with a line break."""
+    (tmp_path / "videos").mkdir()
+    shutil.copy(world / "videos" / "1.mp4", tmp_path / "videos" / "new\nline\x1b[31m.mp4")
+    (tmp_path / "videos" / "bad\x1b[2J.mp4").write_bytes(b"bad")
+    model = searcher.collection.model_path()
+    said = [
+        *run("index", "build", tmp_path / "made", tmp_path / "videos", "--model", model),
+        *run("search", tmp_path / "made", "a red dog"),
+        *run("index", "info", tmp_path / "made"),
+        *run("search", tmp_path / "made", "--video", tmp_path / "videos" / "bad\x1b[2J.mp4"),
+    ]
+    text = "".join(part for part in said if isinstance(part, str))
+    assert "\x1b" not in text and text.count("bad\\x1b[2J.mp4") == 3 and text.count("/new\\nline\\x1b[31m.mp4\n") == 1
+    [row] = json.loads(run("search", tmp_path / "made", "a red dog", "--json")[1])
+    assert row["path"].endswith("/new\nline\x1b[31m.mp4") and row["id"].startswith("new\\nline\\x1b[31m-")
 
 
 def test_pages(search):
