@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mmretrieval"
 
 LEVELS = [
-    {"types", "errors", "registry"},
-    {"layers", "media", "data", "toyworld", "metrics", "distributed", "environment", "files"},
+    {"types", "errors", "registry", "shown"},
+    {"layers", "media", "data", "toyworld", "metrics", "distributed", "environment", "files", "processes", "allocator"},
     {"backbones"},
     {"encoders", "objectives", "codebook"},
     {"saved"},
@@ -24,7 +24,7 @@ LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 NETWORKS = {"layers", "backbones", "encoders", "objectives", "codebook", "saved", "model", "recognizer"}
 HEAVY = [
     *["accelerate", "av", "decord", "faiss", "fastapi", "librosa", "matplotlib", "pyarrow", "sklearn", "soundfile"],
-    *["tensorboard", "tokenizers", "torch", "torchaudio", "transformers", "typer"],
+    *["pymilvus", "ray", "tensorboard", "tokenizers", "torch", "torchaudio", "transformers", "typer"],
 ]
 
 
