@@ -55,6 +55,12 @@ export function isTyping(target) {
   return target.matches?.("input:not([type=radio]):not([type=checkbox]), textarea, select") ?? false;
 }
 
+/** Whether the focus is nowhere or still in `place`: whether moving it takes it from nobody. */
+export function isFree(place) {
+  const focused = document.activeElement;
+  return !focused || focused === document.body || place.contains(focused);
+}
+
 /** Remembered between visits, where the browser allows it. */
 export const memory = {
   get(name, otherwise) {

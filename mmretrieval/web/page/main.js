@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { Aside } from "./aside.js";
 import { offerColours } from "./colours.js";
-import { $, count, isTyping } from "./dom.js";
+import { $, count, isFree, isTyping } from "./dom.js";
 import { Files } from "./files.js";
 import { Filters } from "./filters.js";
 import { Hits, linkOf } from "./hits.js";
@@ -160,7 +160,7 @@ class Page {
     const answer = await this.get(this.offset);
     if (!answer) return;
     this.append(answer);
-    if (hadFocus) this.hits.focus(this.hits.hits[before]?.id);
+    if (hadFocus && isFree($("more"))) this.hits.focus(this.hits.hits[before]?.id);
   }
 
   /** Return a page of the answer; nothing if another question came between, or something went wrong, which is told. */

@@ -1,6 +1,6 @@
 // The microphone button and what it shows.
 
-import { $, clock } from "./dom.js";
+import { $, clock, isFree } from "./dom.js";
 import { drawLevels, Recorder, whyNot } from "./recorder.js";
 
 export class Voice {
@@ -32,8 +32,7 @@ export class Voice {
 
   cancel() {
     this.recorder?.cancel();
-    this.#show(null);
-    $("mic").focus();
+    this.#leave();
   }
 
   async #record() {
@@ -42,18 +41,24 @@ export class Voice {
       drawLevels($("level"), levels);
     };
     const recorder = new Recorder(this.longest, show, (blob, seconds) => {
-      this.#show(null);
-      $("mic").focus();
+      this.#leave();
       this.done({ blob, kind: "speech", type: blob.type, name: "your recording", seconds });
     });
     this.#show(recorder);
     try {
       await recorder.start();
-      if (this.recorder === recorder) $("stop").focus();
+      if (this.recorder === recorder && isFree($("mic"))) $("stop").focus();
     } catch (error) {
       this.#show(null);
       this.failed(error.message);
     }
+  }
+
+  /** Hide the recording; the focus goes back to the button, unless the person types somewhere by now. */
+  #leave() {
+    const free = isFree($("recording"));
+    this.#show(null);
+    if (free) $("mic").focus();
   }
 
   #show(recorder) {

@@ -33,6 +33,21 @@ def test_more_hits_come_on_demand(visit, searcher):
     )
 
 
+def test_more_hits_leave_the_focus_to_who_types(visit):
+    seen = visit("/?text=a+blue+thing")
+    seen.settled()
+    late = []
+    seen.page.route("**/api/search?*offset=24*", lambda route: late.append(route))
+    with seen.page.expect_request(lambda request: "offset=24" in request.url):
+        seen.page.click("#more")
+    seen.page.fill("#text", "a green thing")
+    late[0].continue_()
+    seen.page.wait_for_function(f"() => document.querySelectorAll('.card').length > {PAGE}")
+    with seen.page.expect_request(lambda request: "text=a+green+thing" in request.url):
+        seen.page.keyboard.press("Enter")
+    seen.settled()
+
+
 def test_a_spoken_question(visit, searcher, tmp_path):
     seen = visit()
     expect_text(seen.page, "#title", "harbour")
@@ -86,6 +101,18 @@ def test_a_recording_ends_by_itself_where_it_would_be_too_long(visit):
     seen.settled()
     lasted = re.search(r"your recording · 0:0(\d)", seen.page.inner_text("#chips"))
     assert int(lasted[1]) >= SECONDS  # and nobody pressed anything
+
+
+def test_a_recording_that_ends_leaves_the_focus_to_who_types(visit):
+    seen = visit()
+    expect_text(seen.page, "#title", "harbour")
+    seen.page.click("#mic")
+    expect_text(seen.page, "#recorded", "/ 0:06")
+    with seen.page.expect_response(lambda answer: answer.request.method == "POST"):
+        seen.page.fill("#text", "a blue thing")
+    seen.settled()
+    assert seen.page.evaluate("document.activeElement.id") == "text"
+    assert "a blue thing" in seen.page.title()  # what was typed is asked together with what was said
 
 
 def test_a_recording_can_be_thrown_away(visit):
