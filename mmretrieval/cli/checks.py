@@ -25,8 +25,8 @@ def run_checks() -> Iterator[Check]:
     facts = environment()
     yield Check("machine", True, f"{facts['processor']}, {facts['cores']} cores, Python {facts['python']}", "", False)
     repair = "pip install --force-reinstall mmretrieval"
-    yield _try("torch", _torch, "pip install 'torch~=2.11.0' 'torchaudio~=2.11.0'", True)
-    yield _try("log-mel (torchaudio)", _log_mel, "pip install 'torch~=2.11.0' 'torchaudio~=2.11.0'", True)
+    yield _try("torch", _torch, "pip install 'torch==2.11.0' 'torchaudio==2.11.0'", True)
+    yield _try("log-mel (torchaudio)", _log_mel, "pip install 'torch==2.11.0' 'torchaudio==2.11.0'", True)
     yield _try("PyAV", _pyav, "pip install --force-reinstall av", True)
     yield _try(
         "decord", _decord, "pip install --force-reinstall decord2   (uninstall 'decord' first if it is there)", True
