@@ -51,7 +51,7 @@ class Page {
     try {
       this.facts = await api.collection();
     } catch (error) {
-      return this.trouble.tell(error, () => this.follow(true));
+      return this.trouble.tell(error, () => this.goOn());
     }
     const { facts } = this;
     const can = (modality) => facts.modalities.includes(modality);
@@ -76,6 +76,11 @@ class Page {
 
   entitle() {
     document.title = [this.question.text, this.facts?.name ?? "Search videos"].filter(Boolean).join(" – ");
+  }
+
+  /** Do again what could not be done; what is being typed stays. */
+  goOn() {
+    return questions.isAsked(this.question) ? this.search() : this.followHash();
   }
 
   showStart() {
@@ -132,7 +137,7 @@ class Page {
     notices.clear();
     if (question.lost) notices.tell("note", "The recording is gone:", "it was never kept. Record it again.");
     if (asked) return this.search();
-    this.stop?.abort();
+    this.giveUp();
     this.hits.clear();
     this.showMore(false);
     $("status").textContent = "";
@@ -145,7 +150,6 @@ class Page {
     const answer = await this.get(0);
     if (!answer) return;
     this.hits.clear();
-    notices.clear("error");
     if (answer.hits.length && !answer.matched)
       notices.tell("weak", "No good match.", "These come closest, but none of them is likely to be what was asked for.");
     if (!answer.hits.length) this.showNothing(answer);
@@ -165,13 +169,16 @@ class Page {
 
   /** Return a page of the answer; nothing if another question came between, or something went wrong, which is told. */
   async get(offset) {
-    this.stop?.abort();
+    this.giveUp();
     const stop = (this.stop = new AbortController());
     const waiting = setTimeout(() => !offset && this.hits.wait(), PATIENCE);
     $("results").setAttribute("aria-busy", "true");
     $("more").disabled = true;
     try {
-      return await api.search(questions.write(this.question), this.question.upload, { k: PAGE, offset }, stop.signal);
+      const { question } = this;
+      const answer = await api.search(questions.write(question), question.upload, { k: PAGE, offset }, stop.signal);
+      notices.clear("error");
+      return answer;
     } catch (error) {
       if (stop.signal.aborted) return null;
       if (!offset) {
@@ -189,6 +196,12 @@ class Page {
         $("more").disabled = false;
       }
     }
+  }
+
+  /** Wait no longer for what was asked last. */
+  giveUp() {
+    this.stop?.abort();
+    if (this.facts) this.trouble.over();
   }
 
   append(answer) {
@@ -228,7 +241,7 @@ class Page {
       const hit = await api.moment(wanted);
       if (this.hits.find(wanted) < 0 && wantedMoment() === wanted) this.player.open(hit, -1, known);
     } catch (error) {
-      this.trouble.tell(error, () => this.followHash());
+      if (wantedMoment() === wanted) this.trouble.tell(error, () => this.followHash());
     }
   }
 
@@ -238,11 +251,12 @@ class Page {
   }
 
   async step(by) {
-    const at = this.hits.find(this.player.hit.id);
+    const shown = this.player.hit;
+    const at = this.hits.find(shown.id);
     if (at < 0 || at + by < 0) return;
     if (at + by >= this.hits.hits.length && this.more) await this.next();
     const hit = this.hits.hits[at + by];
-    if (!hit || !this.player.hit) return;
+    if (!hit || this.player.hit !== shown) return; // whoever went elsewhere meanwhile stays there
     history.replaceState(history.state, "", linkOf(hit));
     this.followHash();
   }

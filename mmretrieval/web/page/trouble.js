@@ -8,14 +8,20 @@ const LOOK_AGAIN = 3000; // milliseconds between two looks for a server that is 
 export class Trouble {
   /** `prepare()` is called before anything is tried again. */
   constructor(prepare) {
-    this.prepare = prepare;
+    Object.assign(this, { prepare, looking: null });
+  }
+
+  /** Look for the server no more. */
+  over() {
+    clearTimeout(this.looking);
+    this.looking = null;
   }
 
   /** Say what is wrong; `retry()` is what to do again, when the person says so or the server is back. */
   tell(error, retry) {
-    clearInterval(this.looking);
+    this.over();
     const again = async () => {
-      clearInterval(this.looking);
+      this.over();
       await this.prepare();
       retry();
     };
@@ -27,11 +33,13 @@ export class Trouble {
   }
 
   #lookAgain(again) {
-    this.looking = setInterval(async () => {
+    const looking = setTimeout(async () => {
       const gone = await collection().then(() => false, (error) => error instanceof Gone);
-      if (gone) return;
+      if (this.looking !== looking) return; // somebody else found it meanwhile
+      if (gone) return this.#lookAgain(again);
       clear("error");
       again();
     }, LOOK_AGAIN);
+    this.looking = looking;
   }
 }

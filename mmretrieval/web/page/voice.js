@@ -49,6 +49,7 @@ export class Voice {
       await recorder.start();
       if (this.recorder === recorder && isFree($("mic"))) $("stop").focus();
     } catch (error) {
+      if (this.recorder !== recorder) return; // thrown away before it was refused
       this.#show(null);
       this.failed(error.message);
     }

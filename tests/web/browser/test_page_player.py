@@ -75,6 +75,22 @@ def test_results_follow_each_other_in_the_player(visit):
     seen.page.wait_for_selector("#player", state="hidden")
 
 
+def test_whoever_goes_back_is_not_taken_on_by_a_late_page(visit):
+    seen = visit("/?text=a+green+thing")
+    seen.settled()
+    late = []
+    seen.page.route("**/api/search?*offset=24*", lambda route: late.append(route))
+    seen.page.locator(".card-link").last.click()
+    expect_text(seen.page, "#place", "24 of 24+")
+    with seen.page.expect_request(lambda request: "offset=24" in request.url):
+        seen.page.keyboard.press("ArrowRight")
+    seen.page.keyboard.press("ArrowLeft")
+    expect_text(seen.page, "#place", "23 of 24+")
+    late[0].continue_()
+    seen.page.wait_for_function(f"() => document.querySelectorAll('.card').length > {PAGE}")
+    assert seen.page.inner_text("#place").startswith("23 of")
+
+
 def test_a_link_leads_to_a_moment(visit, address):
     seen = visit("/?text=a+green+thing")
     seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)

@@ -125,6 +125,22 @@ def test_a_recording_can_be_thrown_away(visit):
     assert not [request for request in seen.requests if request.method == "POST"]
 
 
+def test_a_refusal_after_the_recording_was_thrown_away_changes_nothing(visit):
+    seen = visit()
+    expect_text(seen.page, "#title", "harbour")
+    seen.page.evaluate(
+        "navigator.mediaDevices.getUserMedia = () => new Promise((_, no) => (window.asked ??= []).push(no)); void 0"
+    )
+    seen.page.click("#mic")
+    seen.page.click("#cancel")
+    seen.page.click("#mic")
+    seen.page.evaluate("asked[0](new DOMException('no', 'NotAllowedError'))")
+    assert seen.page.locator("#recording").is_visible() and seen.page.get_by_role("alert").count() == 0
+    seen.page.evaluate("asked[1](new DOMException('no', 'NotAllowedError'))")
+    seen.page.get_by_role("alert").wait_for()
+    assert seen.page.locator("#recording").is_hidden()
+
+
 def test_the_microphone_says_why_it_cannot_be_used(visit, address):
     seen = visit(base=address.replace("127.0.0.1", ELSEWHERE))
     mic = seen.page.get_by_role("button", name="Ask by voice")

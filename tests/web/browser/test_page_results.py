@@ -104,6 +104,34 @@ def test_a_server_that_is_gone_and_comes_back(visit):
     assert alert.count() == 0
 
 
+def test_what_is_typed_before_the_server_is_there_stays(visit, address):
+    seen = visit("about:blank", base="")
+    seen.refusals = True
+    seen.page.route("**/api/*", lambda route: route.abort())
+    seen.page.goto(address)
+    seen.page.get_by_role("alert").wait_for()
+    seen.page.fill("#text", "a green")
+    seen.page.unroute("**/api/*")
+    expect_text(seen.page, "#title", "harbour")
+    assert seen.page.input_value("#text") == "a green"
+
+
+def test_nobody_looks_for_the_server_once_it_has_answered(visit):
+    seen = visit("/?text=a+blue+thing")
+    seen.settled()
+    seen.refusals = True
+    seen.page.clock.install()
+    seen.page.route("**/api/search?*offset=24*", lambda route: route.abort(), times=1)
+    seen.page.click("#more")
+    seen.page.get_by_role("alert").wait_for()
+    seen.page.click("#more")
+    seen.page.wait_for_function(f"() => document.querySelectorAll('.card').length > {PAGE}")
+    number, asked = len(seen.ids()), len(seen.requests)
+    assert seen.page.get_by_role("alert").count() == 0
+    seen.page.clock.run_for(60_000)
+    assert len(seen.ids()) == number and not [sent for sent in seen.requests[asked:] if "/api/" in sent.url]
+
+
 def test_an_error_is_told_in_the_words_of_the_server(visit):
     seen = visit()
     expect_text(seen.page, "#title", "harbour")
