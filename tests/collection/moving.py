@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 from fakes import ColourModel, video
 
-from mmretrieval.collection import Collection, ledger
+from mmretrieval.collection import Collection
 
 
 class Inverse(ColourModel):
@@ -54,13 +53,6 @@ def collect(place: Path, clips: Path, model) -> Collection:
     )
     built.remove([next(moment.id for moment in built.moments if moment.path.endswith("a.mp4") and moment.start)])
     return built
-
-
-def small_shards(monkeypatch) -> None:
-    """Seal a shard after two moments, however long they take."""
-    monkeypatch.setattr("mmretrieval.collection.embed.MOST_CLIPS", 2)
-    monkeypatch.setattr(ledger, "SHARD_MOMENTS", 2)
-    monkeypatch.setattr(ledger, "SHARD_SECONDS", math.inf)
 
 
 def whole_message(error) -> str:

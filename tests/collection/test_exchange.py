@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fakes import ColourModel
 from shards import DIM, embeddings, foreign, listing, moments, taken
+from storing import full_disk
 
-from mmretrieval import files
 from mmretrieval.collection import Collection
 from mmretrieval.collection.exchange import export_collection, import_collection, list_moments
 from mmretrieval.errors import CollectionError, StorageError
@@ -114,44 +112,24 @@ def test_many_parts_and_segments(tmp_path, model, monkeypatch):
 # --- whole or not at all
 
 
-@pytest.fixture
-def full(monkeypatch):
-    """Let the n-th sync of a file or folder find the disk full."""
-
-    def at(call: int) -> None:
-        calls, original = [], files.os.fsync
-
-        def sometimes(handle):
-            calls.append(handle)
-            if len(calls) == call:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return original(handle)
-
-        monkeypatch.setattr(files.os, "fsync", sometimes)
-
-    return at
-
-
 FULL = "cannot be written: the disk is full. Free some space and try again; what was there before is untouched."
 
 
 @pytest.mark.parametrize("out", ["out", "out.csv"])
-def test_a_full_disk_while_exporting_leaves_nothing(made, tmp_path, full, out):
+def test_a_full_disk_while_exporting_leaves_nothing(made, tmp_path, out):
     before = listing(tmp_path)
-    full(1)
-    with pytest.raises(StorageError) as caught:
+    with full_disk(1), pytest.raises(StorageError) as caught:
         (list_moments if out.endswith("csv") else export_collection)(made, tmp_path / out)
     assert str(caught.value) == f"{tmp_path}/{out}: {FULL}"
     assert listing(tmp_path) == before and not (tmp_path / out).exists()
 
 
 @pytest.mark.parametrize("step", [1, 2], ids=["segment", "manifest"])
-def test_a_full_disk_while_importing_leaves_the_old_generation(made, tmp_path, model, full, step):
+def test_a_full_disk_while_importing_leaves_the_old_generation(made, tmp_path, model, step):
     second = Collection.create(tmp_path / "second", moments(6, "more"), embeddings(6, 3), model, tmp_path / "model")
     export_collection(second, tmp_path / "out", 2)
     before = listing(made.folder)
-    full(2 * step - 1)
-    with pytest.raises(StorageError, match="the disk is full"):
+    with full_disk(2 * step - 1), pytest.raises(StorageError, match="the disk is full"):
         import_collection(made.folder, tmp_path / "out", model, tmp_path / "model")
     assert listing(made.folder) == before
 

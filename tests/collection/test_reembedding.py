@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tiny
 from fakes import ColourModel, video
-from moving import Inverse, Stopping, collect, small_shards, whole_message, write_clips
+from moving import Inverse, Stopping, collect, whole_message, write_clips
+from storing import small_shards
 
 from mmretrieval.collection import Collection, Moment
 from mmretrieval.collection.reembedding import FOLDER, LossError
@@ -232,7 +233,7 @@ def test_the_same_model_again_does_nothing(collection, model, tmp_path):
 
 
 def test_the_same_model_given_by_mistake_costs_nothing_that_is_done(collection, model, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         collection.reembed(Stopping(), "other")
     assert collection.reembed(model, "model").already

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -13,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import ColourModel
-from moving import Inverse, Stopping, collect, small_shards, whole_message, write_clips
+from moving import Inverse, Stopping, collect, whole_message, write_clips
+from storing import full_disk, small_shards
 
-from mmretrieval import files
 from mmretrieval.collection import Collection, locks
 from mmretrieval.collection.reembedding import FOLDER
 from mmretrieval.errors import CollectionError, StorageError
@@ -91,7 +90,7 @@ def test_killed_at_any_instant_it_is_the_old_or_the_new_collection(tmp_path, col
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path, collection, monkeypatch, elsewhere):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 2)
     out = tmp_path / "new" if elsewhere else None
     with pytest.raises(KeyboardInterrupt) as error:
         collection.reembed(Stopping(), "other", out=out, workers=1)
@@ -103,7 +102,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path, collection, m
 
 
 def test_what_was_embedded_with_yet_another_model_is_discarded(tmp_path, collection, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         collection.reembed(Stopping(), "other", workers=1)
     new = ColourModel("three")
@@ -113,19 +112,11 @@ def test_what_was_embedded_with_yet_another_model_is_discarded(tmp_path, collect
 
 
 def test_a_full_disk_leaves_the_old_collection_and_what_is_done(tmp_path, collection, monkeypatch):
-    small_shards(monkeypatch)
-    old, synced, sync = collection.moments, [], os.fsync
-
-    def full(handle):
-        synced.append(handle)
-        if len(synced) == 5:  # the second shard's Parquet file: each file is synced, then its folder
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(handle)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
-        with pytest.raises(StorageError) as error:
-            collection.reembed(Inverse(), "other")
+    small_shards(monkeypatch, 2)
+    old = collection.moments
+    # the second shard's Parquet file
+    with full_disk(5), pytest.raises(StorageError) as error:
+        collection.reembed(Inverse(), "other")
     assert whole_message(error) == (
         f"{collection.folder}/{FOLDER}/shard-000002.parquet: cannot be written: the disk is full. "
         f"Free some space and try again; what was there before is untouched."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import random
 import shutil
@@ -17,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import COLOURS, ColourModel, video
+from storing import full_disk, small_shards
 
-from mmretrieval import files
-from mmretrieval.collection import Collection, Moment, ingest, ledger, locks
+from mmretrieval.collection import Collection, Moment, ingest, locks
 from mmretrieval.collection.ledger import Done, Ledger
 from mmretrieval.errors import CollectionError, StorageError
 
@@ -64,13 +63,6 @@ def sealed(folder: Path) -> int:
     """How many moments the pending shards hold."""
     records = [json.loads(file.read_text()) for file in (folder / "pending").glob("*.json")]
     return sum(record["moments"] for record in records)
-
-
-def small_shards(monkeypatch) -> None:
-    """Seal a shard after four moments, however long they take."""
-    monkeypatch.setattr("mmretrieval.collection.embed.MOST_CLIPS", 2)
-    monkeypatch.setattr(ledger, "SHARD_MOMENTS", 4)
-    monkeypatch.setattr(ledger, "SHARD_SECONDS", math.inf)
 
 
 def test_killed_at_random_instants_and_run_again_is_as_if_never_killed(tmp_path, many):
@@ -126,7 +118,7 @@ def interrupt(folder: Path, clips: Path, after: int) -> str:
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path, many, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     folder = tmp_path / "made"
     said = interrupt(folder, many, 6)
     assert said == "interrupted; 4 of 11 videos are done and kept: run the same command again to go on"
@@ -141,7 +133,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path, many, monkeyp
 
 
 def test_an_interrupted_addition_goes_on_too(tmp_path, many, collection, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
         collection.add([many], Stopping(5))
     assert len(Collection.open(collection.folder)) == 3 and sealed(collection.folder) == 6
@@ -154,7 +146,7 @@ def test_an_interrupted_addition_goes_on_too(tmp_path, many, collection, monkeyp
 
 @pytest.mark.parametrize("change", [{"window": 4.0}, {"stride": 1.0}, {"shots": True}, {"keep_still": True}])
 def test_shards_of_other_options_are_discarded(tmp_path, many, monkeypatch, change):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     interrupt(tmp_path / "made", many, 4)
     model = ColourModel()
     collection = Collection.build(tmp_path / "made", [many], model, "model", **change)
@@ -166,7 +158,7 @@ def test_shards_of_other_options_are_discarded(tmp_path, many, monkeypatch, chan
 
 
 def test_shards_of_another_model_are_discarded(tmp_path, many, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     interrupt(tmp_path / "made", many, 4)
     other = ColourModel("two")
     collection = Collection.build(tmp_path / "made", [many], other, "model")
@@ -174,7 +166,7 @@ def test_shards_of_another_model_are_discarded(tmp_path, many, monkeypatch):
 
 
 def test_a_flipped_byte_anywhere_costs_one_shard_and_no_moment(tmp_path, many, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     interrupt(tmp_path / "made", many, 8)
     whole = Collection.build(tmp_path / "whole", [many], ColourModel(), "model")
     draws = random.Random(0)
@@ -192,7 +184,7 @@ def test_a_flipped_byte_anywhere_costs_one_shard_and_no_moment(tmp_path, many, m
 
 
 def test_a_shard_without_a_record_is_removed(tmp_path, many, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     interrupt(tmp_path / "made", many, 4)
     (tmp_path / "made/pending/shard-000001.json").unlink()
     (tmp_path / "made/pending/.shard-000002.json.1-2.unfinished").write_text("{")
@@ -202,7 +194,7 @@ def test_a_shard_without_a_record_is_removed(tmp_path, many, monkeypatch):
 
 
 def test_a_crash_between_the_manifest_and_the_tidying_doubles_nothing(tmp_path, many, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "clear", lambda self: (_ for _ in ()).throw(OSError("killed here")))
         with pytest.raises(OSError, match="killed here"):
@@ -217,19 +209,10 @@ def test_a_crash_between_the_manifest_and_the_tidying_doubles_nothing(tmp_path, 
 
 
 def test_a_full_disk_in_the_middle_loses_nothing(tmp_path, many, monkeypatch):
-    small_shards(monkeypatch)
-    syncs, sync = [], os.fsync
-
-    def full(handle):
-        syncs.append(handle)
-        if len(syncs) == 9:  # the third shard's Parquet file: each file is synced, then its folder
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(handle)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
-        with pytest.raises(StorageError) as caught:
-            Collection.build(tmp_path / "made", [many], ColourModel(), "model")
+    small_shards(monkeypatch, 4)
+    # the third shard's Parquet file
+    with full_disk(9), pytest.raises(StorageError) as caught:
+        Collection.build(tmp_path / "made", [many], ColourModel(), "model")
     assert str(caught.value) == (
         f"{tmp_path}/made/pending/shard-000003.parquet: cannot be written: the disk is full. "
         f"Free some space and try again; what was there before is untouched."
@@ -269,7 +252,7 @@ def test_a_build_is_refused_while_another_is_at_work(tmp_path, clips, monkeypatc
 
 
 def test_what_was_renamed_replaced_or_deleted_meanwhile(tmp_path, many, monkeypatch):
-    small_shards(monkeypatch)
+    small_shards(monkeypatch, 4)
     clips = tmp_path / "clips"
     shutil.copytree(many, clips)
     interrupt(tmp_path / "made", clips, 6)
